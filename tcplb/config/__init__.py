@@ -1,0 +1,1 @@
+"""Settings: TOML, environment and flags in, frozen and validated models out."""

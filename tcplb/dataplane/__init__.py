@@ -1,0 +1,1 @@
+"""Moves bytes and decides nothing: accept, classify, acquire, connect, relay, release."""
