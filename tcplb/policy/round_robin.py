@@ -1,0 +1,68 @@
+"""Smooth weighted round robin.
+
+Source: nginx, ``ngx_http_upstream_round_robin.c`` (Igor Sysoev and Maxim Dounin, 2012). Each
+turn, every backend's current weight grows by its weight; the largest is picked and pays the total
+back. With weights 5, 1, 1 the turns are a a b a c a a: exact over a cycle, and never a burst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import gcd
+
+from tcplb.policy.backend import Backend
+
+
+class RoundRobin:
+    """Yields backends in the order of their turns.
+
+    After sum(weights)/gcd(weights) turns all current weights are 0 again, so the turns repeat:
+    each is computed once, O(n), and replayed afterwards, O(1).
+
+    A backend that the caller does not take loses that turn to the next one, so those that remain
+    keep sharing in proportion to their weights. (Choosing a substitute by other means would give
+    one neighbour the whole share of a failed backend.)
+    """
+
+    keyed = False
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self._backends = [backend for backend in backends if backend.weight > 0]
+        weights = [backend.weight for backend in self._backends]
+        self._total = sum(weights)
+        self._current = [0] * len(weights)
+        self._cycle_length = self._total // gcd(*weights) if weights else 0
+        self._turns: list[Backend] = []
+        self._next_turn = 0
+
+    def order(self, key: bytes = b"") -> Iterator[Backend]:
+        """Yield each backend once, in the order of their turns; at most one cycle is looked at."""
+        seen: set[str] = set()
+        for _ in range(self._cycle_length):
+            backend = self._take_turn()
+            if backend.name in seen:
+                continue
+            seen.add(backend.name)
+            yield backend
+            if len(seen) == len(self._backends):
+                return
+
+    def shares(self) -> Mapping[str, float]:
+        """Return weight / total weight by name."""
+        return {backend.name: backend.weight / self._total for backend in self._backends}
+
+    def _take_turn(self) -> Backend:
+        turn = self._next_turn
+        self._next_turn = (turn + 1) % self._cycle_length
+        if turn == len(self._turns):
+            self._turns.append(self._compute_turn())
+        return self._turns[turn]
+
+    def _compute_turn(self) -> Backend:
+        best = 0
+        for index, backend in enumerate(self._backends):
+            self._current[index] += backend.weight
+            if self._current[index] > self._current[best]:
+                best = index
+        self._current[best] -= self._total
+        return self._backends[best]
