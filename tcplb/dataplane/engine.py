@@ -1,0 +1,103 @@
+"""What a session needs of an engine, so that its logic is written once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Protocol
+
+from tcplb.dataplane.termination import Termination
+from tcplb.policy.backend import Backend
+from tcplb.policy.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a session waits for what, in seconds."""
+
+    connect: float = 3.0
+    """One dial of one backend."""
+    connect_deadline: float = 15.0
+    """All dials of a session together."""
+    first_line: float = 5.0
+    """The end of an HTTP request line, from its first byte."""
+    idle: float = 3600.0
+    """No byte in either direction."""
+    half_close: float = 30.0
+    """No byte in the direction that is still open, once the other one has ended."""
+
+
+@dataclass(slots=True)
+class Count:
+    """Bytes moved in one direction."""
+
+    moved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a relay has moved: `up` is from the client to the backend, `down` the other way."""
+
+    up: Count = field(default_factory=Count)
+    down: Count = field(default_factory=Count)
+
+
+class Connection(Protocol):
+    """One side of a session: the client's connection or the backend's."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the peer has reset the connection, as far as is known."""
+
+    async def peek(self, beyond: int, timeout: float) -> bytes:
+        """Return all bytes received so far without consuming them.
+
+        Waits until there are more than `beyond`, or the peer sent its FIN. Raises TimeoutError
+        after `timeout` seconds, and ConnectionResetError if the peer reset the connection.
+        """
+
+    async def answer(self, data: bytes, timeout: float) -> None:
+        """Send `data` and a FIN, and read on for `timeout` seconds at most, so that it arrives.
+
+        Closing with unread bytes would reset the connection, and the peer might never see `data`.
+        """
+
+    def close(self) -> None:
+        """End the connection in good order. Nothing may be left to send."""
+
+    def reset(self) -> None:
+        """End the connection at once with a RST; what was not sent yet is lost."""
+
+    async def wait_closed(self) -> None:
+        """Wait until the file descriptor is closed, after `close` or `reset`."""
+
+
+LateDial = Callable[["Connection | Outcome"], None]
+"""Is told how a dial ended that nobody waits for any more, and owns the connection, if any."""
+
+
+class Engine(Protocol):
+    """Moves the bytes of sessions."""
+
+    async def adopt(self, client: socket) -> Connection:
+        """Take over an accepted socket."""
+
+    async def dial(self, backend: Backend, timeout: float) -> Connection | Outcome:
+        """Connect to `backend` within `timeout` seconds, or say why not."""
+
+    async def dial_on_trial(
+        self, backend: Backend, timeout: float, *, patience: float, late: LateDial
+    ) -> Connection | Outcome | None:
+        """Dial, but return None after `patience` seconds and let `late` hear of the end."""
+
+    async def relay(
+        self, client: Connection, backend: Connection, timeouts: Timeouts, flow: Flow
+    ) -> Termination:
+        """Carry bytes both ways until the session is over; count them in `flow`.
+
+        Both connections are closed or reset, as the session's end demands, on return.
+        """
+
+    async def shutdown(self) -> None:
+        """End what is still under way in the background (late dials)."""

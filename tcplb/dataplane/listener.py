@@ -1,0 +1,94 @@
+"""Accepts connections from one listening socket, never more than the gate lets in.
+
+Accepting is done by hand on the socket: `loop.create_server` cannot pause, and at the limit of file
+descriptors uvloop's accepts and drops clients without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from socket import socket
+
+from tcplb.dataplane.counters import Counters
+from tcplb.dataplane.gate import Gate
+from tcplb.dataplane.throttle import Throttle
+
+ACCEPTS_PER_WAKEUP = 64
+"""So that a flood of new connections cannot keep the loop from those it has."""
+
+_PAUSE_WITHOUT_RESOURCES = 0.1
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+log = logging.getLogger("tcplb.limits")
+
+Accepted = Callable[[socket, tuple[str, int]], None]
+
+
+class Listener:
+    """One listening socket: non-blocking, bound, and closed by `stop`."""
+
+    def __init__(self, sock: socket, gate: Gate, counters: Counters, accepted: Accepted) -> None:
+        self._socket = sock
+        self._gate = gate
+        self._counters = counters
+        self._accepted = accepted
+        self._loop = asyncio.get_running_loop()
+        self._throttle = Throttle()
+        self._open = True
+
+    def start(self) -> None:
+        """Begin to accept, or resume."""
+        if self._open:
+            self._loop.add_reader(self._socket, self._on_readable)
+
+    def stop(self) -> None:
+        """Accept what the gate lets in of the queue, then close the socket for good.
+
+        Clients in the queue have been told by the kernel that they are connected; closing the
+        socket resets those that are still in it.
+        """
+        if not self._open:
+            return
+        self._open = False
+        while self._accept_one():
+            pass
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _on_readable(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKEUP):
+            if not self._accept_one():
+                return
+
+    def _accept_one(self) -> bool:
+        """Accept one connection; False if there is none, or none can be taken now."""
+        if not self._gate.try_enter(self.start):
+            self._pause()
+            return False
+        try:
+            client, address = self._socket.accept()
+        except OSError as error:
+            self._gate.leave()
+            return self._accept_failed(error)
+        client.setblocking(False)
+        self._counters.accepted += 1
+        self._accepted(client, (address[0], address[1]))
+        return True
+
+    def _accept_failed(self, error: OSError) -> bool:
+        if isinstance(error, BlockingIOError):
+            return False
+        if error.errno not in _OUT_OF_RESOURCES:
+            return True  # that client has left the queue already (accept(2)): take the next one
+        self._counters.accept_failures += 1
+        self._pause()
+        self._loop.call_later(_PAUSE_WITHOUT_RESOURCES, self.start)
+        if self._throttle.allows(self._loop.time()):
+            log.error("cannot accept: %s; clients wait in the backlog", error.strerror)
+        return False
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._socket)

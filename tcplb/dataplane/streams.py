@@ -1,0 +1,95 @@
+"""The `streams` engine: asyncio transports, a task a pump. It runs anywhere asyncio does."""
+
+from __future__ import annotations
+
+import asyncio
+from socket import socket
+from typing import cast
+
+from tcplb.dataplane.dial import connect, outcome_of
+from tcplb.dataplane.engine import Connection, Flow, LateDial, Timeouts
+from tcplb.dataplane.quiet import QuietTimer
+from tcplb.dataplane.relay import Relay
+from tcplb.dataplane.stream_connection import StreamConnection
+from tcplb.dataplane.termination import Termination
+from tcplb.policy.backend import Backend
+from tcplb.policy.outcome import Outcome
+
+
+class StreamsEngine:
+    """Moves bytes with one `StreamConnection` a side and one `Relay` a session."""
+
+    def __init__(self) -> None:
+        self._quiet_timers: dict[float, QuietTimer] = {}
+        self._late_dials: set[asyncio.Task[None]] = set()
+
+    async def adopt(self, client: socket) -> Connection:
+        """Take over an accepted socket."""
+        return await StreamConnection.over(client)
+
+    async def dial(self, backend: Backend, timeout: float) -> Connection | Outcome:
+        """Connect to `backend` within `timeout` seconds, or say why not."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await StreamConnection.over(await connect(backend))
+        except OSError as error:  # TimeoutError is one
+            return outcome_of(error)
+
+    async def dial_on_trial(
+        self,
+        backend: Backend,
+        timeout: float,
+        *,
+        patience: float,
+        late: LateDial,
+    ) -> Connection | Outcome | None:
+        """Dial, but return None after `patience` seconds and let `late` hear of the end."""
+        dial = asyncio.create_task(self.dial(backend, timeout), name=f"trial of {backend}")
+        try:
+            done, _ = await asyncio.wait({dial}, timeout=patience)
+        except asyncio.CancelledError:
+            self._leave_to(late, dial)
+            raise
+        if done:
+            return dial.result()
+        self._leave_to(late, dial)
+        return None
+
+    async def relay(
+        self, client: Connection, backend: Connection, timeouts: Timeouts, flow: Flow
+    ) -> Termination:
+        """Carry bytes both ways until the session is over; count them in `flow`."""
+        relay = Relay(
+            cast(StreamConnection, client),  # both were made by `adopt` and `dial` above
+            cast(StreamConnection, backend),
+            flow,
+            idle=self._quiet_timer(timeouts.idle),
+            half_closed=self._quiet_timer(timeouts.half_close),
+        )
+        return await relay.run()
+
+    async def shutdown(self) -> None:
+        """Give up the late dials."""
+        for dial in self._late_dials:
+            dial.cancel()
+        await asyncio.gather(*self._late_dials, return_exceptions=True)
+
+    def _quiet_timer(self, timeout: float) -> QuietTimer:
+        timer = self._quiet_timers.get(timeout)
+        if timer is None:
+            timer = QuietTimer(asyncio.get_running_loop(), timeout)
+            self._quiet_timers[timeout] = timer
+        return timer
+
+    def _leave_to(self, late: LateDial, dial: asyncio.Task[Connection | Outcome]) -> None:
+        task = asyncio.create_task(_finish_late(dial, late), name=f"late {dial.get_name()}")
+        self._late_dials.add(task)
+        task.add_done_callback(self._late_dials.discard)
+
+
+async def _finish_late(dial: asyncio.Task[Connection | Outcome], late: LateDial) -> None:
+    try:
+        late(await dial)
+    except asyncio.CancelledError:
+        late(Outcome.ABANDONED)
+        raise

@@ -1,0 +1,89 @@
+"""How sessions end: HAProxy's two-letter termination codes, and the same in plain English.
+
+The first letter says who or what ended the session (C client, S backend, c and s their time-outs,
+R our resources, K killed by the operator, I a bug of ours), the second in which phase it was:
+R reading the first line, C connecting, D data. See HAProxy's configuration manual, §8.5.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from tcplb.policy.outcome import Outcome
+
+
+class Termination(Enum):
+    """One way for a session to end: its code and the reason in words."""
+
+    code: str
+    reason: str
+
+    def __new__(cls, code: str, reason: str) -> Termination:
+        """Make a member whose value is both, and whose parts have names."""
+        member = object.__new__(cls)
+        member._value_ = (code, reason)
+        member.code = code
+        member.reason = reason
+        return member
+
+    NORMAL = ("--", "both sides closed")
+    CLIENT_RESET_EARLY = ("CR", "the client reset the connection before a backend was chosen")
+    CLIENT_RESET_CONNECTING = ("CC", "the client reset the connection while a backend was dialled")
+    CLIENT_RESET = ("CD", "the client reset the connection")
+    BACKEND_RESET = ("SD", "the backend reset the connection")
+    NO_BACKEND = ("SC", "no backend is configured to take connections")
+    CONNECT_FAILED = ("SC", "no backend could be reached")
+    CONNECT_TIMED_OUT = ("sC", "no backend answered in time")
+    NO_RESOURCES = ("RC", "out of file descriptors, local ports or memory")
+    IDLE = ("cD", "no byte moved for the idle time-out")
+    CLIENT_STAYED_OPEN = ("cD", "the client did not end within the half-close time-out")
+    BACKEND_STAYED_OPEN = ("sD", "the backend did not end within the half-close time-out")
+    KILLED_READING = ("KR", "closed by the shutdown while its first line was read")
+    KILLED_CONNECTING = ("KC", "closed by the shutdown while a backend was dialled")
+    KILLED = ("KD", "closed by the shutdown when the drain time-out was over")
+    BUG_READING = ("IR", "internal error while its first line was read, see the log")
+    BUG_CONNECTING = ("IC", "internal error while a backend was dialled, see the log")
+    BUG = ("ID", "internal error, see the log")
+
+    @property
+    def without_backend(self) -> bool:
+        """Whether the session was turned away because no backend could take it."""
+        return self in _TURNED_AWAY
+
+
+_TURNED_AWAY = frozenset(
+    {
+        Termination.NO_BACKEND,
+        Termination.CONNECT_FAILED,
+        Termination.CONNECT_TIMED_OUT,
+        Termination.NO_RESOURCES,
+    }
+)
+
+
+class Phase(Enum):
+    """How far a session has come, and what it is called when it is cut off there."""
+
+    killed: Termination
+    bug: Termination
+
+    def __new__(cls, killed: Termination, bug: Termination) -> Phase:
+        """Make a member whose value is both, and whose parts have names."""
+        member = object.__new__(cls)
+        member._value_ = (killed, bug)
+        member.killed = killed
+        member.bug = bug
+        return member
+
+    READING = (Termination.KILLED_READING, Termination.BUG_READING)
+    CONNECTING = (Termination.KILLED_CONNECTING, Termination.BUG_CONNECTING)
+    DATA = (Termination.KILLED, Termination.BUG)
+
+
+def after_failed_dial(outcome: Outcome) -> Termination:
+    """Return how a session ends whose last dial had this outcome."""
+    if outcome is Outcome.TIMED_OUT:
+        return Termination.CONNECT_TIMED_OUT
+    if outcome is Outcome.NO_RESOURCES:
+        return Termination.NO_RESOURCES
+    return Termination.CONNECT_FAILED
