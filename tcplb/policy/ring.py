@@ -30,7 +30,7 @@ class HashRing:
     keyed = True
 
     def __init__(self, backends: Sequence[Backend]) -> None:
-        self._size = sum(1 for backend in backends if backend.weight > 0)
+        self._backends = [backend for backend in backends if backend.weight > 0]
         points = _place(backends)
         # The hot path bisects a flat copy: 5 times cheaper than asking the SortedDict each time
         # (docs/performance.md), and membership changes rarely.
@@ -51,12 +51,12 @@ class HashRing:
                 continue
             seen.add(backend.name)
             yield backend
-            if len(seen) == self._size:
+            if len(seen) == len(self._backends):
                 return
 
     def shares(self) -> Mapping[str, float]:
         """Return the fraction of the circle that each backend owns, by name."""
-        arcs: dict[str, int] = {backend.name: 0 for backend in self._owners}
+        arcs = {backend.name: 0 for backend in self._backends}
         previous = self._points[-1] - _CIRCLE if self._points else 0
         for point, owner in zip(self._points, self._owners, strict=True):
             arcs[owner.name] += point - previous

@@ -1,0 +1,30 @@
+"""The exit codes: the one place where they are chosen."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from tcplb.errors import BindError, ConfigError, TcplbError
+
+
+class Exit(IntEnum):
+    """What a command's exit code means."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    BAD_CONFIG = 3
+    CANNOT_BIND = 4
+    DRAIN_TIMED_OUT = 5
+
+
+def exit_for(error: TcplbError) -> Exit:
+    """Return the exit code for an error that ended a command."""
+    if isinstance(error, ConfigError):
+        from_command_line = all(
+            problem.where.startswith(("--", "TCPLB_")) for problem in error.problems
+        )
+        return Exit.USAGE if from_command_line else Exit.BAD_CONFIG
+    if isinstance(error, BindError):
+        return Exit.CANNOT_BIND
+    return Exit.FAILURE

@@ -1,0 +1,51 @@
+"""The `tcplb` command: finds the subcommand, and turns errors into a message and an exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tcplb import __version__
+from tcplb.cli.check import check
+from tcplb.cli.completion import completion
+from tcplb.cli.config import config
+from tcplb.cli.demo import demo
+from tcplb.cli.exits import exit_for
+from tcplb.cli.serve import serve
+from tcplb.errors import ConfigError, TcplbError
+
+
+class _Commands(click.Group):
+    """A group whose commands may raise any `TcplbError`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TcplbError as error:
+            prefix = "" if isinstance(error, ConfigError) else "tcplb: "
+            click.echo(f"{prefix}{error}", err=True)
+            ctx.exit(exit_for(error))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tcplb")
+def main() -> None:
+    r"""A Layer-4 TCP load balancer that you can read, script and debug.
+
+    \b
+    Try it:
+      echo-backends --ports 8081-8084       four servers to balance over
+      tcplb serve --strategy hash           listens on 127.0.0.1:9090
+      curl http://localhost:9090/hello      the same path, the same backend
+
+    Exit codes: 0 fine, 1 failure while running, 2 usage, 3 bad config, 4 cannot bind,
+    5 drain timed out.
+    """
+
+
+main.add_command(serve)
+main.add_command(check)
+main.add_command(config)
+main.add_command(demo)
+main.add_command(completion)

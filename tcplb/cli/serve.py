@@ -1,0 +1,33 @@
+"""`tcplb serve`: run the balancer."""
+
+from __future__ import annotations
+
+import click
+
+from tcplb.cli.exits import Exit
+from tcplb.cli.settings import load_settings, settings_options
+from tcplb.control.server import serve as run_server
+
+
+@click.command()
+@settings_options
+@click.pass_context
+def serve(ctx: click.Context, /, **_: object) -> None:
+    r"""Accept TCP connections and spread them over the backends.
+
+    Every flag is also an environment variable: --idle-timeout is TCPLB_IDLE_TIMEOUT. A flag
+    overrides the environment, which overrides the file, which overrides the default; `tcplb config
+    show` prints the result. Durations read like 250ms, 5s or 1h.
+
+    \b
+    Signals: TERM and INT (^C) let open connections end, a second one closes them;
+    USR1 reopens the access log.
+
+    \b
+    Examples:
+      tcplb serve --strategy hash
+      tcplb serve --listen :6379 --backend 10.0.0.1:6379 --backend 10.0.0.2:6379,weight=3
+      tcplb serve --config tcplb.toml --log-format json --access-log /var/log/tcplb.log
+    """
+    cut = run_server(load_settings(ctx).config)
+    ctx.exit(Exit.DRAIN_TIMED_OUT if cut else Exit.OK)

@@ -1,0 +1,67 @@
+"""Opens the listening sockets, before anything else is started."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from tcplb.errors import BindError
+
+_BACKLOG = 65535  # the kernel cuts it to net.core.somaxconn, so that is the one place to tune
+_KNOWN = {
+    errno.EADDRINUSE: "the address is in use; is another tcplb running?",
+    errno.EACCES: "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    errno.EPERM: "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
+}
+
+
+def open_listening_sockets(bind: str, host: str, port: int) -> list[socket.socket]:
+    """Return non-blocking listening sockets for `host` and `port`, one an address of the host.
+
+    An empty host means all addresses, IPv4 and IPv6. `bind` is how the user wrote it, for the
+    error. Raises BindError; then none of the sockets stays open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for family, address in _addresses(host, port):
+            opened.append(_open(family, address))
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        reason = _KNOWN.get(error.errno or 0) or error.strerror or str(error)
+        raise BindError(f"cannot listen on {bind}: {reason}") from error
+    return opened
+
+
+def endpoint(sock: socket.socket) -> str:
+    """Return the address that `sock` is bound to, as HOST:PORT."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    if not host and socket.has_dualstack_ipv6():
+        return [(socket.AF_INET6, ("::", port))]
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
+    return list({address: (family, address) for family, _, _, _, address in found}.values())
+
+
+def _open(family: int, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            only_v6 = address[0] != "::"
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
+        # What is accepted inherits these two.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
