@@ -89,7 +89,10 @@ class Engine(Protocol):
     async def dial_on_trial(
         self, backend: Backend, timeout: float, *, patience: float, late: LateDial
     ) -> Connection | Outcome | None:
-        """Dial, but return None after `patience` seconds and let `late` hear of the end."""
+        """Dial, but return None after `patience` seconds and let `late` hear of the end.
+
+        Either the result is returned, or `late` is called once; also if the caller is cancelled.
+        """
 
     async def relay(
         self, client: Connection, backend: Connection, timeouts: Timeouts, flow: Flow

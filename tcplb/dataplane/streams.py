@@ -50,7 +50,7 @@ class StreamsEngine:
         except asyncio.CancelledError:
             self._leave_to(late, dial)
             raise
-        if done:
+        if done and dial.exception() is None:
             return dial.result()
         self._leave_to(late, dial)
         return None
@@ -89,7 +89,8 @@ class StreamsEngine:
 
 async def _finish_late(dial: asyncio.Task[Connection | Outcome], late: LateDial) -> None:
     try:
-        late(await dial)
-    except asyncio.CancelledError:
+        result = await dial
+    except BaseException:
         late(Outcome.ABANDONED)
         raise
+    late(result)

@@ -20,7 +20,7 @@ MAX_FIRST_LINE = 8192
 
 # llhttp also accepts HTTP/0.9, RTSP and the preface of HTTP/2, whose target (*) would send all its
 # clients to one backend.
-_HTTP_1 = re.compile(rb" HTTP/1\.\d\r?$")
+_HTTP_1 = re.compile(rb" HTTP/1\.\d$")
 
 
 class Verdict(Enum):
@@ -57,19 +57,22 @@ def classify(data: bytes) -> RequestTarget | Verdict:
     `NEED_MORE` means that `data` so far begins an HTTP request line, or is empty.
     """
     # RFC 9112 §2.2: a server should ignore an empty line before the request line.
-    line, newline, _ = data.lstrip(b"\r\n").partition(b"\n")
-    if len(line) > MAX_FIRST_LINE or (len(data) > MAX_FIRST_LINE and not newline):
+    # Such lines have the same bound, apart: the verdict must not hang on how the bytes came in.
+    start = data.lstrip(b"\r\n")
+    line, newline, _ = start.partition(b"\n")
+    bare = line.removesuffix(b"\r")
+    if len(bare) > MAX_FIRST_LINE or len(data) - len(start) > MAX_FIRST_LINE:
         return NOT_HTTP
     request = _RequestLine()
     parser = httptools.HttpRequestParser(request)
     try:
         # A bare LF ends a line as well (RFC 9112 §2.2); llhttp by itself insists on CRLF.
-        parser.feed_data(line.rstrip(b"\r") + b"\r\n" if newline else line)
+        parser.feed_data(bare + b"\r\n" if newline else line)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return NOT_HTTP
     if not newline:
         return NEED_MORE
-    if not _HTTP_1.search(line):
+    if not _HTTP_1.search(bare):
         return NOT_HTTP
     return RequestTarget(origin_form(request.target))
 

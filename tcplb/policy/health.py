@@ -107,11 +107,14 @@ class FailureTracker:
         """
         if outcome is Outcome.CONNECTED:
             return self._succeed(now)
+        # A trial that hung while another connect brought the backend back is not the one that is
+        # out now.
+        trial = trial and self.state is State.ON_TRIAL and started_at > self._last_success_at
         if not outcome.blames_backend:
-            if trial and self.state is State.ON_TRIAL:
+            if trial:
                 self.state = State.EJECTED  # nothing was learnt: the next connection may try
             return None
-        if trial and self.state is State.ON_TRIAL:
+        if trial:
             return self._eject(now, rng, f"its trial connect was {outcome.value}")
         # A dial begun before the last success is old news: a backend that was out for a moment
         # must not be ejected when the dials of that moment time out one by one.

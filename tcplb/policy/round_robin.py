@@ -38,14 +38,16 @@ class RoundRobin:
     def order(self, key: bytes = b"") -> Iterator[Backend]:
         """Yield each backend once, in the order of their turns; at most one cycle is looked at."""
         seen: set[str] = set()
-        for _ in range(self._cycle_length):
+        first_turn = self._next_turn
+        while len(seen) < len(self._backends):
             backend = self._take_turn()
-            if backend.name in seen:
-                continue
-            seen.add(backend.name)
-            yield backend
-            if len(seen) == len(self._backends):
-                return
+            if backend.name not in seen:
+                seen.add(backend.name)
+                yield backend
+        # Nobody suited, and the turns have come round. The next walk begins one turn later, or
+        # whoever settles for the first one after all would always settle for the same.
+        if self._cycle_length:
+            self._next_turn = (first_turn + 1) % self._cycle_length
 
     def shares(self) -> Mapping[str, float]:
         """Return weight / total weight by name."""

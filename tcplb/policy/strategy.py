@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.names import StrategyName
@@ -35,3 +35,5 @@ def make_strategy(name: StrategyName, backends: Sequence[Backend]) -> Strategy:
             return RoundRobin(backends)
         case StrategyName.HASH:
             return HashRing(backends)
+        case _:
+            assert_never(name)
