@@ -28,18 +28,26 @@ class LineWriter:
     """Appends lines to a file or stream. `write` never blocks and never raises."""
 
     def __init__(
-        self, name: str, open_target: Callable[[], int], *, gather: float, report: Report
+        self,
+        name: str,
+        open_target: Callable[[], int],
+        *,
+        gather: float,
+        report: Report,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
-        """Write to the descriptor that `open_target` returns, which may raise OSError here.
+        """Write to the descriptor that `open_target` returns; it is ours from then on.
 
         Lines of `gather` seconds go into one write. `report` is told in words when lines cannot
-        be written and when they can again; it is called from the writing thread.
+        be written and when they can again; it is called from the writing thread. At most
+        `max_waiting` lines are kept. Raises OSError if `open_target` does.
         """
         self._name = name
         self._open_target = open_target
         self._descriptor = open_target()
         self._gather = gather
         self._report = report
+        self._max_waiting = max_waiting
         self._lines: deque[str] = deque()
         self.lost = 0
         """Lines that were dropped because too many waited, or nobody will ever read them."""
@@ -53,7 +61,7 @@ class LineWriter:
 
     def write(self, line: str) -> None:
         """Take a line, without its end, to be written soon."""
-        if self._reader_gone or len(self._lines) >= MAX_WAITING:
+        if self._reader_gone or len(self._lines) >= self._max_waiting:
             self.lost += 1
             return
         self._lines.append(line)
@@ -70,6 +78,8 @@ class LineWriter:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout)
+        if not self._thread.is_alive():
+            os.close(self._descriptor)
 
     # -- in the thread ------------------------------------------------------------------------
 
@@ -78,11 +88,12 @@ class LineWriter:
             self._wake.wait()
             self._stop.wait(self._gather)
             self._wake.clear()
-            if self._reopen:
-                self._open_again()
             self._flush()
+            self._open_again_if_asked()
 
-    def _open_again(self) -> None:
+    def _open_again_if_asked(self) -> None:
+        if not self._reopen:
+            return
         self._reopen = False
         try:
             descriptor = self._open_target()
@@ -95,9 +106,11 @@ class LineWriter:
     def _flush(self) -> None:
         while self._lines:
             batch = list(islice(self._lines, _LINES_PER_WRITE))
+            # After taking the batch: no line that came after `reopen` goes to the old target.
+            self._open_again_if_asked()
             data = "".join(f"{line}\n" for line in batch).encode(errors="backslashreplace")
             written = self._write_all(data)
-            for _ in batch:  # only now, so that MAX_WAITING counts them while they wait
+            for _ in batch:  # only now, so that they count while they wait
                 self._lines.popleft()
             if not written:
                 self.lost += len(batch)
@@ -109,6 +122,7 @@ class LineWriter:
             except OSError as error:
                 if not self._wait_for_better_times(error):
                     return False
+                self._open_again_if_asked()
         if self._in_trouble:
             self._in_trouble = False
             self._report(f"{self._name} can be written again; {self.lost} lines were lost")
@@ -126,6 +140,6 @@ class LineWriter:
             self._in_trouble = True
             self._report(
                 f"cannot write {self._name}: {error.strerror}; "
-                f"up to {MAX_WAITING} lines are kept until it can be written"
+                f"up to {self._max_waiting} lines are kept until it can be written"
             )
         return not self._stop.wait(_RETRY)

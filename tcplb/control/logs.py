@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TextIO
 
 from tcplb.control.line_writer import LineWriter
 from tcplb.dataplane.record import Record, RecordSink, to_json, to_tcplog
@@ -40,7 +40,9 @@ class Logs(AbstractContextManager["Logs"]):
 
     def __enter__(self) -> Logs:
         """Open the logs. Raises LogFileError."""
-        self._errors = LineWriter("stderr", sys.stderr.fileno, gather=0.0, report=_ignore)
+        self._errors = LineWriter(
+            "stderr", partial(_duplicate, sys.stderr), gather=0.0, report=_ignore
+        )
         self._handler = _LineHandler(self._errors)
         self._handler.setFormatter(_JsonFormatter() if self._format == "json" else _TextFormatter())
         root = logging.getLogger()
@@ -93,13 +95,18 @@ def _open_access_log(access: str) -> LineWriter | None:
     if access == "none":
         return None
     if access == "-":
-        name, target = "the access log (stdout)", sys.stdout.fileno
+        name, target = "the access log (stdout)", partial(_duplicate, sys.stdout)
     else:
         name, target = f"the access log {access}", partial(_open_file, Path(access))
     try:
         return LineWriter(name, target, gather=_ACCESS_GATHER, report=log.error)
     except OSError as error:
         raise LogFileError(f"cannot open {name}: {error.strerror}") from error
+
+
+def _duplicate(stream: TextIO) -> int:
+    """Return a descriptor of its own for a standard stream, which stays open for others."""
+    return os.dup(stream.fileno())
 
 
 def _open_file(path: Path) -> int:

@@ -38,10 +38,12 @@ def run(*command: str, stdin: str = "") -> str:
 @needs("nc")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_nc_sends_ends_and_gets_its_echo(strategy: str) -> None:
-    with echo_backends() as backends:
-        with balancer("--strategy", strategy, backends=[port_of(backends[0])]) as (_, port):
-            text = "no request line\n" * 1000
-            assert run("nc", "-N", "127.0.0.1", str(port), stdin=text) == text
+    with (
+        echo_backends() as backends,
+        balancer("--strategy", strategy, backends=[port_of(backends[0])]) as (_, port),
+    ):
+        text = "no request line\n" * 1000
+        assert run("nc", "-N", "127.0.0.1", str(port), stdin=text) == text
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -79,11 +81,10 @@ def _postgres_folder() -> Path | None:
 @pytest.mark.skipif(_postgres_folder() is None, reason="not installed: postgresql")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_postgresql(strategy: str) -> None:
-    with postgres() as backend:
-        with balancer("--strategy", strategy, backends=[backend]) as (_, port):
-            url = f"postgresql://tester@127.0.0.1:{port}/postgres?sslmode=prefer"
-            query = "select count(*), max(n) from generate_series(1, 100000) as n"
-            assert run("psql", "--no-psqlrc", "-At", url, "-c", query) == "100000|100000\n"
+    with postgres() as backend, balancer("--strategy", strategy, backends=[backend]) as (_, port):
+        url = f"postgresql://tester@127.0.0.1:{port}/postgres?sslmode=prefer"
+        query = "select count(*), max(n) from generate_series(1, 100000) as n"
+        assert run("psql", "--no-psqlrc", "-At", url, "-c", query) == "100000|100000\n"
 
 
 @contextmanager
