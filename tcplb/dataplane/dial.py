@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -50,7 +52,7 @@ async def connect(backend: Backend) -> socket.socket:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            await loop.sock_connect(sock, address)
+            await _connect(loop, sock, address)
             _refuse_self_connect(sock)
         except OSError as failure:
             sock.close()
@@ -63,16 +65,50 @@ async def connect(backend: Backend) -> socket.socket:
     raise error
 
 
+async def _connect(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, address: SocketAddress
+) -> None:
+    # Not `loop.sock_connect`: uvloop's sends even an IP address through getaddrinfo in a thread,
+    # which costs more than all the rest of a dial (docs/performance.md).
+    error = sock.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        connected = loop.create_future()
+        loop.add_writer(sock, _set_done, connected)
+        try:
+            await connected
+        finally:
+            loop.remove_writer(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def _resolve(
     loop: asyncio.AbstractEventLoop, backend: Backend
 ) -> list[tuple[int, SocketAddress]]:
+    family = _family_of(backend.host)
+    if family is not None:
+        return [(family, (backend.host, backend.port))]
     try:
-        version = ip_address(backend.host).version
-    except ValueError:
         found = await loop.getaddrinfo(backend.host, backend.port, type=socket.SOCK_STREAM)
-        return [(family, address) for family, _, _, _, address in found]
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    return [(family, (backend.host, backend.port))]
+    except UnicodeError as error:  # a label that is empty or longer than 63 bytes
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
+    return [(family, address) for family, _, _, _, address in found]
+
+
+@lru_cache(maxsize=4096)
+def _family_of(host: str) -> int | None:
+    """Return the address family of an IP address, None for a name."""
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return None
+    return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
 def _refuse_self_connect(sock: socket.socket) -> None:

@@ -56,6 +56,9 @@ class DataPlane:
     async def close(self) -> int:
         """Cut off the sessions that are still open; return how many there were."""
         self.stop_listening()
+        # Those accepted just now begin first: a task cancelled before its first step runs nothing
+        # of its coroutine, so their sockets would stay open and nothing would be logged.
+        await asyncio.sleep(0)
         cut = list(self._sessions)
         for task in cut:
             task.cancel()

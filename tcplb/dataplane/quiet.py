@@ -30,7 +30,8 @@ class Quietable(Protocol):
 @dataclass(slots=True)
 class _Watch:
     due: float
-    progress: int
+    progress: int | None
+    """At the last look; None before the first one, for it costs a system call or two."""
     looks_left: int
 
 
@@ -45,7 +46,7 @@ class QuietTimer:
 
     def watch(self, relay: Quietable) -> None:
         """Start to watch `relay` from now."""
-        self._insert(relay, LOOKS)
+        self._insert(relay, None, LOOKS)
         if self._timer is None:
             self._timer = self._loop.call_later(self._step, self._look)
 
@@ -53,8 +54,8 @@ class QuietTimer:
         """Stop watching `relay`. The timer stops by itself when it finds nobody to watch."""
         self._watches.pop(relay, None)
 
-    def _insert(self, relay: Quietable, looks_left: int) -> None:
-        self._watches[relay] = _Watch(self._loop.time() + self._step, relay.progress(), looks_left)
+    def _insert(self, relay: Quietable, progress: int | None, looks_left: int) -> None:
+        self._watches[relay] = _Watch(self._loop.time() + self._step, progress, looks_left)
 
     def _look(self) -> None:
         self._timer = None
@@ -68,9 +69,10 @@ class QuietTimer:
             self._judge(relay, watch)
 
     def _judge(self, relay: Quietable, watch: _Watch) -> None:
-        if relay.progress() != watch.progress:
-            self._insert(relay, LOOKS)
+        progress = relay.progress()
+        if progress != watch.progress:
+            self._insert(relay, progress, LOOKS)
         elif watch.looks_left > 1:
-            self._insert(relay, watch.looks_left - 1)
+            self._insert(relay, progress, watch.looks_left - 1)
         else:
             relay.expire()

@@ -16,6 +16,7 @@ from tcplb.dataplane.quiet import QuietTimer
 from tcplb.dataplane.stream_connection import StreamConnection
 from tcplb.dataplane.termination import Termination
 
+_BOTH = 2
 _FLUSH_LOOK_FIRST = 0.001
 _FLUSH_LOOK_LONGEST = 0.1
 
@@ -65,16 +66,22 @@ class Relay:
         self._half_closed = half_closed
         self._up: asyncio.Task[PumpEnd]
         self._down: asyncio.Task[PumpEnd]
-        self._expired: Termination | None = None
+        self._over: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
+        self._ended = 0
         self._first_reset: Termination | None = None
+        self._expired = False
 
     async def run(self) -> Termination:
         """Relay until the session is over, then end both connections as its end demands."""
         client, backend = self._client, self._backend
         self._up = asyncio.create_task(pump(client, backend, self._flow.up), name="pump up")
         self._down = asyncio.create_task(pump(backend, client, self._flow.down), name="pump down")
+        self._up.add_done_callback(self._pump_ended)
+        self._down.add_done_callback(self._pump_ended)
+        self._idle.watch(self)
         try:
-            termination = await self._until_over()
+            termination = await self._over
+            await self._stop_pumps()
             await self._end(termination)
         finally:
             self._idle.forget(self)
@@ -82,36 +89,37 @@ class Relay:
             await self._stop_pumps()
         return termination
 
-    async def _until_over(self) -> Termination:
-        pumps = {self._up, self._down}
-        self._idle.watch(self)
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        self._first_reset = self._reset_by()
-        self._idle.forget(self)
-        self._half_closed.watch(self)
-        if self._expired is None and not self._a_reset_was_read():
-            await asyncio.wait(pumps)
-        await self._stop_pumps()
-        return self._expired or self._first_reset or self._reset_by() or Termination.NORMAL
+    def _pump_ended(self, ended: asyncio.Task[PumpEnd]) -> None:
+        """One pump is done: is the session over, or half-closed?"""
+        if self._over.done() or ended.cancelled():
+            return
+        if (bug := ended.exception()) is not None:
+            self._over.set_exception(bug)
+            return
+        self._ended += 1
+        self._first_reset = self._first_reset or self._reset_by(ended)
+        # After a reset was read, the other pump has nobody left to send to.
+        if self._ended == _BOTH or ended.result() is PumpEnd.SOURCE_RESET:
+            self._over.set_result(self._first_reset or Termination.NORMAL)
+        else:
+            self._idle.forget(self)
+            self._half_closed.watch(self)
 
-    def _a_reset_was_read(self) -> bool:
-        """If so, all is over at once: the other pump has nobody left to send to."""
-        ends = (_end_of(self._up), _end_of(self._down))
-        return PumpEnd.SOURCE_RESET in ends
-
-    def _reset_by(self) -> Termination | None:
-        """Return who has reset the connection, as far as the pumps have met it."""
-        up, down = _end_of(self._up), _end_of(self._down)
-        if up is PumpEnd.SOURCE_RESET or down is PumpEnd.SINK_RESET:
-            return Termination.CLIENT_RESET
-        if down is PumpEnd.SOURCE_RESET or up is PumpEnd.SINK_RESET:
-            return Termination.BACKEND_RESET
-        return None
+    def _reset_by(self, ended: asyncio.Task[PumpEnd]) -> Termination | None:
+        """Return who has reset the connection, if that is what ended the pump."""
+        end = ended.result()
+        if end is PumpEnd.FIN:
+            return None
+        from_client = ended is self._up
+        by_client = from_client is (end is PumpEnd.SOURCE_RESET)
+        return Termination.CLIENT_RESET if by_client else Termination.BACKEND_RESET
 
     async def _stop_pumps(self) -> None:
-        self._up.cancel()
-        self._down.cancel()
-        await asyncio.wait({self._up, self._down})
+        running = {pump_task for pump_task in (self._up, self._down) if not pump_task.done()}
+        if running:
+            for pump_task in running:
+                pump_task.cancel()
+            await asyncio.wait(running)
 
     # -- time-outs (called by QuietTimer) -----------------------------------------------------
 
@@ -122,16 +130,15 @@ class Relay:
 
     def expire(self) -> None:
         """Give up: nothing moves any more."""
-        if self._expired is not None:
+        self._expired = True
+        if self._over.done():
             return
-        if not (self._up.done() or self._down.done()):
-            self._expired = Termination.IDLE
-        elif self._up.done():
-            self._expired = Termination.BACKEND_STAYED_OPEN
+        if self._up.done():
+            self._over.set_result(Termination.BACKEND_STAYED_OPEN)
+        elif self._down.done():
+            self._over.set_result(Termination.CLIENT_STAYED_OPEN)
         else:
-            self._expired = Termination.CLIENT_STAYED_OPEN
-        self._up.cancel()
-        self._down.cancel()
+            self._over.set_result(Termination.IDLE)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -151,17 +158,13 @@ class Relay:
     async def _reset_when_delivered(self, connection: StreamConnection) -> None:
         # A RST makes the kernel drop what it has not sent yet. There is no event for "all was
         # acknowledged", so it is looked for; mostly the first look finds nothing to wait for.
+        self._idle.forget(self)
+        self._half_closed.watch(self)
         delay = _FLUSH_LOOK_FIRST
-        while connection.unsent() and not connection.lost and self._expired is None:
+        while connection.unsent() and not connection.lost and not self._expired:
             await asyncio.sleep(delay)
             delay = min(delay * 2, _FLUSH_LOOK_LONGEST)
         connection.reset()
-
-
-def _end_of(pump_task: asyncio.Task[PumpEnd]) -> PumpEnd | None:
-    if not pump_task.done() or pump_task.cancelled():
-        return None
-    return pump_task.result()
 
 
 def _close_or_reset(connection: StreamConnection) -> None:

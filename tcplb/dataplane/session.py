@@ -215,13 +215,12 @@ class Session:
                 connection.reset()  # does nothing to one that has been closed
         if self._client is None:
             self._client_socket.close()
-        self._frontend.record(self._record(termination))
+        record = self._record(termination)  # the session still counts itself as active
         if self._lease is not None:
-            if self._backend is None:
-                self._observe(self._lease, Outcome.ABANDONED)
             self._pool.release(self._lease)
         self._frontend.active -= 1
         self._frontend.counters.active -= 1
+        self._frontend.record(record)
 
     def _record(self, termination: Termination) -> Record:
         lease = self._lease

@@ -9,6 +9,8 @@ while writing from the end of what is still to be read. It also copies once less
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import fcntl
 import socket
 import struct
@@ -20,6 +22,8 @@ READ_AHEAD = 64 * 1024
 """Bytes received and not yet consumed, from which on reading pauses."""
 
 _ANSWER_READ_MAX = 1024 * 1024
+# Errors of a write that do not tell a reset from a FIN and a reset after it.
+_SAY_NOTHING_OF_ITS_END = {errno.EPIPE, errno.ENOTCONN, errno.EBADF}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 
 
@@ -34,6 +38,9 @@ class StreamConnection(asyncio.Protocol):
         self._received_size = 0
         self._fin_received = False
         self._lost = False
+        self._cut_short = False  # the peer's reset came in place of a FIN, not after one
+        self._wants_unread = True
+        self._unread: socket.socket | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._closed = self._loop.create_future()
@@ -58,14 +65,14 @@ class StreamConnection(asyncio.Protocol):
         Raises ConnectionResetError for a reset, after every byte that came before it.
         """
         while not self._received:
-            if self._lost:
-                raise ConnectionResetError
             if self._fin_received:
-                return b""
+                return self._nothing_more()
+            if self._closed.done():
+                return self._receive_unread() or self._nothing_more()
             await self._more()
         data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
         self._received.clear()
-        if self._received_size >= READ_AHEAD and not self._lost:
+        if self._received_size >= READ_AHEAD and not self._closed.done():
             self._transport.resume_reading()
         self._received_size = 0
         return data
@@ -86,6 +93,19 @@ class StreamConnection(asyncio.Protocol):
         finally:
             self._reader = None
 
+    def _nothing_more(self) -> bytes:
+        if self._cut_short:
+            raise ConnectionResetError
+        return b""
+
+    def _receive_unread(self) -> bytes:
+        # This never blocks: the connection is dead.
+        try:
+            return self._unread.recv(READ_AHEAD) if self._unread else b""
+        except OSError:
+            self._cut_short = True
+            return b""
+
     # -- writing ------------------------------------------------------------------------------
 
     async def send(self, data: bytes) -> None:
@@ -104,7 +124,7 @@ class StreamConnection(asyncio.Protocol):
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise self._reset_by_peer() from error
+            raise self._reset_by_peer(error) from error
 
     def _send_now(self, data: bytes) -> int:
         # Straight to the socket, and not through the transport: a transport that meets an error
@@ -114,10 +134,13 @@ class StreamConnection(asyncio.Protocol):
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise self._reset_by_peer() from error
+            raise self._reset_by_peer(error) from error
 
-    def _reset_by_peer(self) -> ConnectionResetError:
+    def _reset_by_peer(self, error: OSError) -> ConnectionResetError:
+        # The transport goes on reading: what the peer sent before its reset may still be unread.
         self._lost = True
+        if error.errno not in _SAY_NOTHING_OF_ITS_END:
+            self._cut_short = True
         return ConnectionResetError("the connection was reset")
 
     async def _drain(self) -> None:
@@ -161,10 +184,12 @@ class StreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """End the connection in good order."""
+        self._read_no_more()
         self._transport.close()
 
     def reset(self) -> None:
         """End the connection at once with a RST."""
+        self._read_no_more()
         if not self._closed.done():
             # abort() alone sends a FIN, which would tell the peer that all is well.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -173,6 +198,12 @@ class StreamConnection(asyncio.Protocol):
     async def wait_closed(self) -> None:
         """Wait until the file descriptor is closed."""
         await self._closed
+
+    def _read_no_more(self) -> None:
+        self._wants_unread = False
+        if self._unread is not None:
+            self._unread.close()
+            self._unread = None
 
     # -- what the transport calls -----------------------------------------------------------------
 
@@ -204,6 +235,12 @@ class StreamConnection(asyncio.Protocol):
         """Wake whoever waits; no more events will come."""
         if error is not None:
             self._lost = True
+            self._cut_short = self._cut_short or not isinstance(error, BrokenPipeError)
+            if self._wants_unread and not self._fin_received:
+                # The transport gives up when a write fails, and closes its file descriptor. What
+                # the peer had sent before is still in the kernel; it is read from this copy.
+                with contextlib.suppress(OSError):
+                    self._unread = self._socket.dup()
         if not self._closed.done():
             self._closed.set_result(None)
         _wake(self._reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from socket import socket
 from typing import cast
 
@@ -21,7 +22,7 @@ class StreamsEngine:
 
     def __init__(self) -> None:
         self._quiet_timers: dict[float, QuietTimer] = {}
-        self._late_dials: set[asyncio.Task[None]] = set()
+        self._late_dials: set[asyncio.Task[Connection | Outcome]] = set()
 
     async def adopt(self, client: socket) -> Connection:
         """Take over an accepted socket."""
@@ -70,9 +71,10 @@ class StreamsEngine:
 
     async def shutdown(self) -> None:
         """Give up the late dials."""
-        for dial in self._late_dials:
+        dials = tuple(self._late_dials)
+        for dial in dials:
             dial.cancel()
-        await asyncio.gather(*self._late_dials, return_exceptions=True)
+        await asyncio.gather(*dials, return_exceptions=True)
 
     def _quiet_timer(self, timeout: float) -> QuietTimer:
         timer = self._quiet_timers.get(timeout)
@@ -82,15 +84,19 @@ class StreamsEngine:
         return timer
 
     def _leave_to(self, late: LateDial, dial: asyncio.Task[Connection | Outcome]) -> None:
-        task = asyncio.create_task(_finish_late(dial, late), name=f"late {dial.get_name()}")
-        self._late_dials.add(task)
-        task.add_done_callback(self._late_dials.discard)
+        # A callback and not a task that awaits the dial: `late` is told however the dial ends, even
+        # if `shutdown` comes before such a task has begun.
+        self._late_dials.add(dial)
+        dial.add_done_callback(partial(self._finish_late, late))
 
-
-async def _finish_late(dial: asyncio.Task[Connection | Outcome], late: LateDial) -> None:
-    try:
-        result = await dial
-    except BaseException:
-        late(Outcome.ABANDONED)
-        raise
-    late(result)
+    def _finish_late(self, late: LateDial, dial: asyncio.Task[Connection | Outcome]) -> None:
+        self._late_dials.discard(dial)
+        try:
+            result = dial.result()
+        except asyncio.CancelledError:
+            late(Outcome.ABANDONED)
+        except BaseException:
+            late(Outcome.ABANDONED)
+            raise  # a bug: the loop logs it
+        else:
+            late(result)

@@ -13,18 +13,7 @@ from tcplb.policy.outcome import Outcome
 
 
 class Termination(Enum):
-    """One way for a session to end: its code and the reason in words."""
-
-    code: str
-    reason: str
-
-    def __new__(cls, code: str, reason: str) -> Termination:
-        """Make a member whose value is both, and whose parts have names."""
-        member = object.__new__(cls)
-        member._value_ = (code, reason)
-        member.code = code
-        member.reason = reason
-        return member
+    """One way for a session to end: (code, reason in words)."""
 
     NORMAL = ("--", "both sides closed")
     CLIENT_RESET_EARLY = ("CR", "the client reset the connection before a backend was chosen")
@@ -46,6 +35,16 @@ class Termination(Enum):
     BUG = ("ID", "internal error, see the log")
 
     @property
+    def code(self) -> str:
+        """The two letters."""
+        return self.value[0]
+
+    @property
+    def reason(self) -> str:
+        """The same in plain English."""
+        return self.value[1]
+
+    @property
     def without_backend(self) -> bool:
         """Whether the session was turned away because no backend could take it."""
         return self in _TURNED_AWAY
@@ -64,20 +63,19 @@ _TURNED_AWAY = frozenset(
 class Phase(Enum):
     """How far a session has come, and what it is called when it is cut off there."""
 
-    killed: Termination
-    bug: Termination
-
-    def __new__(cls, killed: Termination, bug: Termination) -> Phase:
-        """Make a member whose value is both, and whose parts have names."""
-        member = object.__new__(cls)
-        member._value_ = (killed, bug)
-        member.killed = killed
-        member.bug = bug
-        return member
-
     READING = (Termination.KILLED_READING, Termination.BUG_READING)
     CONNECTING = (Termination.KILLED_CONNECTING, Termination.BUG_CONNECTING)
     DATA = (Termination.KILLED, Termination.BUG)
+
+    @property
+    def killed(self) -> Termination:
+        """How a session ends that the shutdown cuts off in this phase."""
+        return self.value[0]
+
+    @property
+    def bug(self) -> Termination:
+        """How a session ends that meets a bug of ours in this phase."""
+        return self.value[1]
 
 
 def after_failed_dial(outcome: Outcome) -> Termination:

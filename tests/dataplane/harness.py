@@ -1,0 +1,183 @@
+"""A balancer in this process, built the same way for every test and every engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from tcplb.dataplane.counters import Counters
+from tcplb.dataplane.engine import Engine, Timeouts
+from tcplb.dataplane.plane import DataPlane
+from tcplb.dataplane.record import Record, RecordSink
+from tcplb.dataplane.session import Frontend
+from tcplb.dataplane.streams import StreamsEngine
+from tcplb.policy.backend import Backend
+from tcplb.policy.health import EjectPolicy
+from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.pool import Pool
+from tcplb.policy.strategy import Strategy, make_strategy
+from tests.peers import PATIENCE, Address, Net, Peer, Server, eventually
+
+ENGINES: Mapping[str, Callable[[], Engine]] = {"streams": StreamsEngine}
+
+PATIENT = Timeouts(connect=20, connect_deadline=40, first_line=20, idle=120, half_close=60)
+"""Time-outs that no test ever sees."""
+
+
+class Listening(Protocol):
+    """A server, a refusing port or a black hole."""
+
+    host: str
+    port: int
+
+
+def backend(listening: Listening, name: str = "b1", weight: int = 1) -> Backend:
+    return Backend(name, listening.host, listening.port, weight)
+
+
+def open_fds() -> Counter[str]:
+    """Count this process's sockets and pipes. (The loop has files of its own that come and go.)"""
+    kinds: Counter[str] = Counter()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the descriptor of this very listing
+            kinds[str(path.readlink()).partition(":")[0]] += 1
+    return Counter({kind: kinds[kind] for kind in ("socket", "pipe")})
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """Let every system call fail with EMFILE that wants a new descriptor."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def other_tasks() -> set[asyncio.Task[object]]:
+    """Return every task but the one that asks."""
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+class InOrder:
+    """A keyed strategy that always prefers the backends in the order given."""
+
+    keyed = True
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self._backends = [backend for backend in backends if backend.weight > 0]
+        self.keys: list[bytes] = []
+
+    def order(self, key: bytes) -> Iterator[Backend]:
+        self.keys.append(key)
+        return iter(self._backends)
+
+    def shares(self) -> Mapping[str, float]:
+        return {}
+
+
+class Balancer:
+    """A `DataPlane` with one listener on a free port, and what it has reported."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        backends: Sequence[Backend],
+        *,
+        strategy: Strategy | StrategyName = StrategyName.ROUND_ROBIN,
+        hash_key: HashKey = HashKey.AUTO,
+        timeouts: Timeouts = PATIENT,
+        eject: EjectPolicy | None = None,
+        max_connections: int = 10_000,
+        host: str = "127.0.0.1",
+        backlog: int = 1024,
+        sink: RecordSink | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if isinstance(strategy, StrategyName):
+            strategy = make_strategy(strategy, backends)
+        self.engine = engine
+        self.pool = Pool("web", backends, strategy, hash_key=hash_key, eject=eject, rng=Random(1))
+        self.counters = Counters()
+        self.records: list[Record] = []
+        self._taken = 0
+        self.frontend = Frontend(
+            name="front",
+            pool=self.pool,
+            engine=engine,
+            timeouts=timeouts,
+            counters=self.counters,
+            record=sink or self.records.append,
+            clock=clock,
+        )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setblocking(False)
+        listening.bind((host, 0))
+        listening.listen(backlog)
+        self.address: Address = listening.getsockname()[:2]
+        self.plane = DataPlane([engine], max_connections, self.counters)
+        self.plane.listen(listening, self.frontend)
+
+    async def record(self) -> Record:
+        """Wait for the next session to end, and return its record."""
+        self._taken += 1
+        await eventually(lambda: len(self.records) >= self._taken)
+        return self.records[self._taken - 1]
+
+    async def pair(self, net: Net, server: Server) -> tuple[Peer, Peer]:
+        """Open a session of a client that need not speak; return both ends."""
+        client = await net.client(self.address)
+        return client, await server.accept()
+
+    async def name(self, net: Net, request: bytes = b"") -> str:
+        """Open a connection to backends that greet with their name, and return the name."""
+        client = await net.client(self.address)
+        if request:
+            await client.send(request)
+        client.fin()
+        data, ending = await client.until_end()
+        assert ending == "fin"
+        return data.decode()
+
+    async def close(self) -> int:
+        """Close the plane; nothing may be left of any session, whatever has happened."""
+        async with asyncio.timeout(PATIENCE):
+            cut = await self.plane.close()
+            await self.plane.wait_empty()
+        assert self.plane.open_sessions == 0
+        assert self.counters.active == 0
+        assert self.frontend.active == 0
+        assert self.pool.active_total == 0
+        assert all(self.pool.active(backend) == 0 for backend in self.pool.backends)
+        return cut
+
+
+class MakeBalancer(Protocol):
+    """The `balancer` fixture; keyword arguments are those of `Balancer`."""
+
+    def __call__(
+        self,
+        *backends: Backend,
+        strategy: Strategy | StrategyName = StrategyName.ROUND_ROBIN,
+        hash_key: HashKey = HashKey.AUTO,
+        timeouts: Timeouts = PATIENT,
+        eject: EjectPolicy | None = None,
+        max_connections: int = 10_000,
+        host: str = "127.0.0.1",
+        backlog: int = 1024,
+        sink: RecordSink | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Balancer: ...

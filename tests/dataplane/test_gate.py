@@ -1,0 +1,77 @@
+"""The limit on connections, with an injected clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcplb.dataplane.counters import Counters
+from tcplb.dataplane.gate import Gate
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def never() -> None:
+    raise AssertionError("nobody was to be resumed")
+
+
+def test_lets_in_as_many_as_the_limit() -> None:
+    counters = Counters()
+    gate = Gate(3, counters, Clock())
+    assert [gate.try_enter(never) for _ in range(3)] == [True] * 3
+    assert counters.pauses == 0
+
+
+def test_the_next_one_is_resumed_when_one_leaves() -> None:
+    counters = Counters()
+    gate = Gate(1, counters, Clock())
+    resumed: list[str] = []
+    assert gate.try_enter(never)
+    assert not gate.try_enter(lambda: resumed.append("first listener"))
+    assert not gate.try_enter(lambda: resumed.append("second listener"))
+    assert counters.pauses == 2
+    assert resumed == []
+    gate.leave()
+    assert resumed == ["first listener", "second listener"]
+    assert gate.try_enter(never)
+    gate.leave()
+    assert len(resumed) == 2  # each is told once
+
+
+def test_who_fails_again_on_being_resumed_waits_again() -> None:
+    gate = Gate(1, Counters(), Clock())
+    calls: list[bool] = []
+
+    def resume() -> None:
+        calls.append(gate.try_enter(resume))
+
+    assert gate.try_enter(never)
+    gate.try_enter(resume)
+    gate.try_enter(resume)
+    gate.leave()
+    assert calls == [True, False]
+    gate.leave()
+    assert calls == [True, False, True]
+
+
+def test_limit_of_none() -> None:
+    gate = Gate(0, Counters(), Clock())
+    assert not gate.try_enter(never)
+
+
+def test_says_so_once_a_second_at_most(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    gate = Gate(0, Counters(), clock)
+    for clock.now in (100.0, 100.0, 100.5, 100.999):
+        gate.try_enter(never)
+    assert caplog.messages == [
+        "max_connections reached (0): accepting pauses, clients wait in the backlog"
+    ]
+    for clock.now in (101.0, 101.9, 102.0):
+        gate.try_enter(never)
+    assert len(caplog.messages) == 3
