@@ -111,7 +111,9 @@ def _is_taken(port: int) -> bool:
 
 
 def test_the_toml_of_the_readme_is_fine(tmp_path: Path) -> None:
-    found = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL
+    )
     assert found
     for text in found:
         file = tmp_path / "tcplb.toml"
