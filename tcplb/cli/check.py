@@ -19,7 +19,7 @@ def check(file: Path) -> None:
     config = load(file).config
     backends = sum(len(pool.backends) for pool in config.pools.values())
     click.echo(
-        f"{file}: fine: {_count(len(config.listeners), 'listener')}, "
+        f"{click.format_filename(file)}: fine: {_count(len(config.listeners), 'listener')}, "
         f"{_count(len(config.pools), 'pool')}, {_count(backends, 'backend')}"
     )
 

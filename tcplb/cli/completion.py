@@ -12,12 +12,12 @@ _SHELLS = {"bash": BashComplete, "fish": FishComplete, "zsh": ZshComplete}
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the completion script for SHELL.
+    """Print the completion script for SHELL.
 
     \b
     Add to the shell's start-up file:
       bash:  eval "$(tcplb completion bash)"
       zsh:   eval "$(tcplb completion zsh)"
       fish:  tcplb completion fish | source
-    """
+    """  # noqa: D301 - click wants the character, not a backslash and a b
     click.echo(_SHELLS[shell](ctx.find_root().command, {}, "tcplb", "_TCPLB_COMPLETE").source())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -55,8 +56,10 @@ class _Child:
         """Pass its output on, and notice in it when it is ready."""
         seen = 0
         async for line in self.output:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            # Whoever read it may have left: the child must not wait for us because of that.
+            with contextlib.suppress(OSError):
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
             seen += command.ready_text in line.decode(errors="replace")
             if seen >= command.ready_lines:
                 self.ready.set()
@@ -71,7 +74,8 @@ def demo(ctx: click.Context) -> None:
 
 async def _demo() -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # SIGHUP is a terminal that is closed: the children, in their own sessions, do not get it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as children:
         for command in _COMMANDS:

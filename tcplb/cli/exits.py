@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 from tcplb.errors import BindError, ConfigError, TcplbError
+
+_FLAG_OR_VARIABLE = re.compile(r"--[a-z-]+|TCPLB_[A-Z_]+")
 
 
 class Exit(IntEnum):
@@ -21,8 +24,9 @@ class Exit(IntEnum):
 def exit_for(error: TcplbError) -> Exit:
     """Return the exit code for an error that ended a command."""
     if isinstance(error, ConfigError):
+        # The whole of it: a file may be called TCPLB_prod.toml.
         from_command_line = all(
-            problem.where.startswith(("--", "TCPLB_")) for problem in error.problems
+            _FLAG_OR_VARIABLE.fullmatch(problem.where) for problem in error.problems
         )
         return Exit.USAGE if from_command_line else Exit.BAD_CONFIG
     if isinstance(error, BindError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from tcplb.cli.check import check
 from tcplb.cli.completion import completion
 from tcplb.cli.config import config
 from tcplb.cli.demo import demo
-from tcplb.cli.exits import exit_for
+from tcplb.cli.exits import Exit, exit_for
 from tcplb.cli.serve import serve
 from tcplb.errors import ConfigError, TcplbError
 
@@ -26,12 +27,17 @@ class _Commands(click.Group):
             prefix = "" if isinstance(error, ConfigError) else "tcplb: "
             click.echo(f"{prefix}{error}", err=True)
             ctx.exit(exit_for(error))
+        except OSError as error:  # of our own output: a full disk, say
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly when the reader has left
+            click.echo(f"tcplb: {error.strerror or error}", err=True)
+            ctx.exit(Exit.FAILURE)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tcplb")
 def main() -> None:
-    r"""A Layer-4 TCP load balancer that you can read, script and debug.
+    """A Layer-4 TCP load balancer that you can read, script and debug.
 
     \b
     Try it:
@@ -41,7 +47,7 @@ def main() -> None:
 
     Exit codes: 0 fine, 1 failure while running, 2 usage, 3 bad config, 4 cannot bind,
     5 drain timed out.
-    """
+    """  # noqa: D301 - click wants the character, not a backslash and a b
 
 
 main.add_command(serve)

@@ -13,7 +13,7 @@ from tcplb.control.server import serve as run_server
 @settings_options
 @click.pass_context
 def serve(ctx: click.Context, /, **_: object) -> None:
-    r"""Accept TCP connections and spread them over the backends.
+    """Accept TCP connections and spread them over the backends.
 
     Every flag is also an environment variable: --idle-timeout is TCPLB_IDLE_TIMEOUT. A flag
     overrides the environment, which overrides the file, which overrides the default; `tcplb config
@@ -28,6 +28,6 @@ def serve(ctx: click.Context, /, **_: object) -> None:
       tcplb serve --strategy hash
       tcplb serve --listen :6379 --backend 10.0.0.1:6379 --backend 10.0.0.2:6379,weight=3
       tcplb serve --config tcplb.toml --log-format json --access-log /var/log/tcplb.log
-    """
+    """  # noqa: D301 - click wants the character, not a backslash and a b
     cut = run_server(load_settings(ctx).config)
     ctx.exit(Exit.DRAIN_TIMED_OUT if cut else Exit.OK)

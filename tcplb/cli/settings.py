@@ -21,6 +21,15 @@ from tcplb.policy.names import HashKey, StrategyName
 ENVIRONMENT_PREFIX = "TCPLB_"
 
 
+class _Option(click.Option):
+    """An option whose error names the variable, if that is where the value is from."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        if ctx and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT:
+            return str(self.envvar)
+        return super().get_error_hint(ctx)
+
+
 def _backend(text: str) -> dict[str, object]:
     try:
         return parse_backend(text)
@@ -56,6 +65,7 @@ class _Flag:
         return click.option(
             self.name,
             self.parameter,
+            cls=_Option,
             type=self.type,
             metavar=self.metavar,
             multiple=self.multiple,
@@ -184,6 +194,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--config",
         "config_file",
+        cls=_Option,
         type=click.Path(path_type=Path),
         envvar=f"{ENVIRONMENT_PREFIX}CONFIG",
         help="Settings file (TOML). Flags and TCPLB_… variables override it.",

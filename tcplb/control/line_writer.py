@@ -78,7 +78,9 @@ class LineWriter:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout)
-        if not self._thread.is_alive():
+        if self._thread.is_alive():  # it hangs in a write
+            self.lost += len(self._lines)
+        else:
             os.close(self._descriptor)
 
     # -- in the thread ------------------------------------------------------------------------
@@ -90,6 +92,7 @@ class LineWriter:
             self._wake.clear()
             self._flush()
             self._open_again_if_asked()
+        self._flush()  # what came after the last look at the lines and before `close`
 
     def _open_again_if_asked(self) -> None:
         if not self._reopen:

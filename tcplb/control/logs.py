@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -40,13 +41,12 @@ class Logs(AbstractContextManager["Logs"]):
 
     def __enter__(self) -> Logs:
         """Open the logs. Raises LogFileError."""
-        self._errors = LineWriter(
-            "stderr", partial(_duplicate, sys.stderr), gather=0.0, report=_ignore
-        )
+        self._errors = LineWriter("stderr", _duplicate_stderr, gather=0.0, report=_ignore)
         self._handler = _LineHandler(self._errors)
         self._handler.setFormatter(_JsonFormatter() if self._format == "json" else _TextFormatter())
         root = logging.getLogger()
         root.addHandler(self._handler)
+        self._level_before = root.level
         root.setLevel(self._level.upper())
         try:
             self._access_writer = _open_access_log(self._access)
@@ -77,7 +77,9 @@ class Logs(AbstractContextManager["Logs"]):
             self._access_writer.reopen()
 
     def _close_application_log(self) -> None:
-        logging.getLogger().removeHandler(self._handler)
+        root = logging.getLogger()
+        root.removeHandler(self._handler)
+        root.setLevel(self._level_before)
         self._errors.close(_CLOSE_TIME)
 
 
@@ -104,13 +106,25 @@ def _open_access_log(access: str) -> LineWriter | None:
         raise LogFileError(f"cannot open {name}: {error.strerror}") from error
 
 
-def _duplicate(stream: TextIO) -> int:
-    """Return a descriptor of its own for a standard stream, which stays open for others."""
+def _duplicate(stream: TextIO | None) -> int:
+    """Return a descriptor of its own for a standard stream, which stays open for others.
+
+    Python has None for one that was closed when the process began: that is an OSError.
+    """
+    if stream is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return os.dup(stream.fileno())
 
 
+def _duplicate_stderr() -> int:
+    # Without one there is nobody to complain to; serving goes on.
+    return os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else _duplicate(sys.stderr)
+
+
 def _open_file(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    # O_NONBLOCK is for a named pipe: without a reader, opening it would wait for ever.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    return os.open(path, flags, _FILE_MODE)
 
 
 class _LineHandler(logging.Handler):
@@ -121,7 +135,10 @@ class _LineHandler(logging.Handler):
         self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._writer.write(self.format(record))
+        try:
+            self._writer.write(self.format(record))
+        except Exception:  # noqa: BLE001 - what logging asks of a handler: a log call never raises
+            self.handleError(record)
 
 
 class _TextFormatter(logging.Formatter):
@@ -130,8 +147,14 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage().translate(_CONTROL_CHARACTERS)
         line = f"{_utc(record)} {record.levelname.lower():7} {record.name}: {message}"
-        # A traceback is ours, of an internal error, and keeps its lines.
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        # A traceback is ours, of an internal error, and keeps its lines. They are indented, so
+        # that nothing in the error's own text can pass for a line of the log.
+        traceback = self.formatException(record.exc_info).split("\n")
+        return "\n".join(
+            [line, *(f"  {part.translate(_CONTROL_CHARACTERS)}" for part in traceback)]
+        )
 
 
 class _JsonFormatter(logging.Formatter):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -102,7 +103,13 @@ class Server:
         if cut:
             why = "on a second signal" if self._force.is_set() else f"after {timeout:g} s"
             log.warning("closed %d connections that were still open %s", cut, why)
-        log.info("stopped after %d connections", self._counters.accepted)
+        counters = self._counters
+        log.info(
+            "stopped after %d connections; %d were turned away, accepting paused %d times",
+            counters.accepted,
+            counters.turned_away,
+            counters.pauses,
+        )
         return cut
 
     async def _drain(self, plane: DataPlane, timeout: float) -> None:
@@ -165,11 +172,21 @@ def serve(config: Config) -> int:
     Returns the number of sessions that outlived the drain time-out. Raises BindError or
     LogFileError before anything is served.
     """
+    _occupy_standard_descriptors()
     with (
         Logs(config.log.access, config.log.format, config.log.level) as logs,
         asyncio.Runner(loop_factory=_new_event_loop) as runner,
     ):
         return runner.run(Server(config, logs).run())
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null for each of 0, 1 and 2 that is closed: libuv aborts if it gets one of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

@@ -27,11 +27,10 @@ def open_listening_sockets(bind: str, host: str, port: int) -> list[socket.socke
     try:
         for family, address in _addresses(host, port):
             opened.append(_open(family, address))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         for sock in opened:
             sock.close()
-        reason = _KNOWN.get(error.errno or 0) or error.strerror or str(error)
-        raise BindError(f"cannot listen on {bind}: {reason}") from error
+        raise BindError(f"cannot listen on {bind}: {_reason(error)}") from error
     return opened
 
 
@@ -39,6 +38,12 @@ def endpoint(sock: socket.socket) -> str:
     """Return the address that `sock` is bound to, as HOST:PORT."""
     host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):  # from the IDNA codec that getaddrinfo uses
+        return "not a host name: a part between the dots is empty or too long"
+    return _KNOWN.get(error.errno or 0) or error.strerror or str(error)
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:

@@ -177,5 +177,26 @@ def test_closing_waits_no_longer_than_it_is_told(pipe: tuple[int, int], reports:
     writer = LineWriter("the log", lambda: writing, gather=0.0, report=reports)
     writer.write("x" * 1_000_000)  # more than the pipe takes, and nobody reads
     writer.close(0.05)
+    assert writer.lost == 1
     while len(os.read(reading, 65536)) == 65536:  # let the thread go
         pass
+
+
+def test_a_line_that_comes_just_before_the_end_is_written(tmp_path: Path, reports: Reports) -> None:
+    path = tmp_path / "log"
+    reopening, go_on = threading.Event(), threading.Event()
+
+    def open_target() -> int:
+        if path.exists():  # the second time, in the thread, after its last look at the lines
+            reopening.set()
+            assert go_on.wait(WAIT)
+        return appending(path)
+
+    writer = LineWriter("the log", open_target, gather=0.0, report=reports)
+    writer.reopen()
+    assert reopening.wait(WAIT)
+    writer.write("the last line")
+    writer.close(0.0)  # tells the thread to end, and does not wait
+    go_on.set()
+    writer.close(WAIT)
+    assert path.read_text() == "the last line\n"

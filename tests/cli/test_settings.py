@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from tcplb.cli.config import show
+from tcplb.cli.serve import serve
+from tests.cli.invoke import invoke, origin, settings, shown
+
+FLAGS = {option.opts[0]: option for option in serve.params if isinstance(option, click.Option)}
+
+SAMPLES = {
+    "--listen": "127.0.0.1:7001",
+    "--backend": "127.0.0.1:7002",
+    "--strategy": "hash",
+    "--hash-key": "client",
+    "--engine": "streams",
+    "--connect-timeout": "7s",
+    "--idle-timeout": "8m",
+    "--half-close-timeout": "9s",
+    "--first-line-timeout": "10ms",
+    "--max-connections": "77",
+    "--drain-timeout": "0s",
+    "--access-log": "none",
+    "--log-format": "json",
+    "--log-level": "error",
+}
+"""A value for each flag that is not its default."""
+
+KEYS = {
+    "--listen": "bind",
+    "--backend": "address",
+    "--access-log": "access",
+    "--log-format": "format",
+    "--log-level": "level",
+}
+"""The keys of those flags that are not called after them."""
+
+
+def variable(flag: str) -> str:
+    return "TCPLB_" + flag.removeprefix("--").replace("-", "_").upper()
+
+
+def values_of(key: str, tree: Any) -> Iterator[str]:
+    """All values that `key` has, anywhere in the settings."""
+    if isinstance(tree, dict):
+        if key in tree:
+            yield str(tree[key])
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for entry in tree:
+            yield from values_of(key, entry)
+
+
+def test_every_flag_has_a_sample_here() -> None:
+    assert set(FLAGS) == set(SAMPLES) | {"--config"}
+
+
+def test_every_flag_is_also_a_variable_without_the_name_of_the_command() -> None:
+    assert {flag: option.envvar for flag, option in FLAGS.items()} == {
+        flag: variable(flag) for flag in FLAGS
+    }
+
+
+def test_config_show_takes_the_flags_and_variables_of_serve() -> None:
+    assert [(p.name, p.opts, p.envvar) for p in show.params] == [
+        (p.name, p.opts, p.envvar) for p in serve.params
+    ]
+
+
+@pytest.mark.parametrize("flag", SAMPLES)
+def test_a_flag_and_its_variable_do_the_same(flag: str) -> None:
+    value, key = SAMPLES[flag], KEYS.get(flag, flag.removeprefix("--").replace("-", "_"))
+    by_flag = shown(flag, value)
+    by_variable = shown(environment={variable(flag): value})
+    assert list(values_of(key, settings(flag, value))) == [value]
+    assert by_flag.replace(f"# {flag}", f"# {variable(flag)}") == by_variable
+    assert origin(f"{key} =", by_flag) == flag
+
+
+@pytest.mark.parametrize("flag", SAMPLES)
+def test_help_shows_the_default_that_the_settings_have(flag: str) -> None:
+    key = KEYS.get(flag, flag.removeprefix("--").replace("-", "_"))
+    default = ", ".join(values_of(key, settings()))
+    help_text = FLAGS[flag].help or ""
+    assert default
+    assert help_text.endswith(f"[default: {default}]")
+
+
+def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "tcplb.toml"
+    file.write_text('[[listeners]]\nidle_timeout = "2h"\n')
+    from_file = ("--config", str(file))
+    environment = {"TCPLB_IDLE_TIMEOUT": "3h"}
+    layers = [
+        shown(),
+        shown(*from_file),
+        shown(*from_file, environment=environment),
+        shown(*from_file, "--idle-timeout", "4h", environment=environment),
+    ]
+    assert [line for text in layers for line in text.splitlines() if "idle_timeout" in line] == [
+        'idle_timeout = "1h"  # default',
+        f'idle_timeout = "2h"  # {file}:2',
+        'idle_timeout = "3h"  # TCPLB_IDLE_TIMEOUT',
+        'idle_timeout = "4h"  # --idle-timeout',
+    ]
+
+
+def test_repeatable_variables_are_separated_by_white_space() -> None:
+    environment = {
+        "TCPLB_LISTEN": "127.0.0.1:7001  [::1]:7002\n:7003",
+        "TCPLB_BACKEND": " one=127.0.0.1:1,weight=2 127.0.0.1:2 ",
+    }
+    got = settings(environment=environment)
+    assert list(values_of("bind", got)) == ["127.0.0.1:7001", "[::1]:7002", ":7003"]
+    assert got["pools"]["default"]["backends"] == [
+        {"address": "127.0.0.1:1", "name": "one", "weight": 2},
+        {"address": "127.0.0.1:2", "name": "127.0.0.1:2", "weight": 1},
+    ]
+
+
+def test_a_repeatable_flag_replaces_its_variable_and_does_not_add_to_it() -> None:
+    environment = {"TCPLB_LISTEN": ":7001 :7002", "TCPLB_BACKEND": "a:1 b:2"}
+    got = settings("--listen", ":7003", "--backend", "c:3", environment=environment)
+    assert list(values_of("bind", got)) == [":7003"]
+    assert list(values_of("address", got)) == ["c:3"]
+
+
+def test_variables_that_no_flag_has_are_ignored() -> None:
+    environment = {"TCPLB_NO_SUCH": "1", "TCPLB_SERVE_STRATEGY": "hash", "TCPLB_FAILURES": "9"}
+    assert shown(environment=environment) == shown()
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_an_empty_variable_is_as_good_as_none(flag: str) -> None:
+    assert shown(environment={variable(flag): ""}) == shown()
+
+
+def test_the_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('log.level = "debug"')
+    (tmp_path / "two.toml").write_text('log.level = "error"')
+    environment = {"TCPLB_CONFIG": str(tmp_path / "one.toml")}
+    assert settings(environment=environment)["log"]["level"] == "debug"
+    flag = ("--config", str(tmp_path / "two.toml"))
+    assert settings(*flag, environment=environment)["log"]["level"] == "error"
+
+
+def test_listen_and_backend_replace_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tcplb.toml"
+    file.write_text(
+        '[[listeners]]\nbind = ":1"\n[[listeners]]\nbind = ":2"\n'
+        '[pools.web]\nstrategy = "hash"\nbackends = [{address = "a:1"}, {address = "b:1"}]\n'
+    )
+    flags = ("--listen", "[::1]:7001", "--backend", "one=c:1,weight=3")
+    got = settings("--config", str(file), *flags)
+    assert list(values_of("bind", got)) == ["[::1]:7001"]
+    assert got["pools"]["web"]["strategy"] == "hash"
+    assert got["pools"]["web"]["backends"] == [{"address": "c:1", "name": "one", "weight": 3}]
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("12", 12)])
+def test_max_connections_is_a_number_or_auto(text: str, value: object) -> None:
+    assert settings("--max-connections", text)["limits"]["max_connections"] == value
+
+
+@pytest.mark.parametrize("flag", ["--strategy", "--backend", "--max-connections", "--idle-timeout"])
+def test_a_wrong_value_is_blamed_on_the_flag_or_the_variable_that_has_it(flag: str) -> None:
+    wrong = "such,nonsense=1"
+    by_flag = invoke("config", "show", flag, wrong)
+    by_variable = invoke("config", "show", environment={variable(flag): wrong})
+    assert by_flag.exit_code == by_variable.exit_code == 2
+    assert flag in by_flag.stderr
+    assert variable(flag) in by_variable.stderr
+    assert not re.search(rf"{flag}\b", by_variable.stderr)
+
+
+def test_an_enormous_number_of_connections_is_refused_in_words() -> None:
+    result = invoke("config", "show", "--max-connections", "9" * 5000)
+    assert result.exit_code == 2
+    assert "--max-connections" in result.stderr
