@@ -33,7 +33,5 @@ async def _main(backend_port: int) -> None:
 
 
 if __name__ == "__main__":
-    loop_name, port = sys.argv[1], int(sys.argv[2])
-    factory = uvloop.new_event_loop if loop_name == "uvloop" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_main(port))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(int(sys.argv[1])))

@@ -22,13 +22,15 @@ import click
 
 Address = tuple[str, int]
 CLIENTS = 8
+TIMEOUT = 20.0
+"""Seconds after which a candidate that does not answer fails the run."""
 REQUEST = b"GET /x HTTP/1.1\r\nHost: bench\r\n\r\n"
 LAST_LINE = re.compile(rb"port \d+\n$")
 
 
 def connect_once(address: Address) -> None:
     """Connect, one request, close."""
-    with socket.create_connection(address) as client:
+    with socket.create_connection(address, timeout=TIMEOUT) as client:
         _ask(client)
 
 
@@ -50,7 +52,7 @@ def requests(address: Address, count: int) -> None:
     """Send `count` requests over `CLIENTS` kept connections."""
 
     def keep_asking(number: int) -> None:
-        with socket.create_connection(address) as client:
+        with socket.create_connection(address, timeout=TIMEOUT) as client:
             for _ in range(number):
                 _ask(client)
 
@@ -62,7 +64,10 @@ def requests(address: Address, count: int) -> None:
 def bulk(address: Address, megabytes: int) -> None:
     """Send `megabytes` of 10^6 bytes through an echo, and read them back."""
     block = b"\x00" * 1_000_000
-    with socket.create_connection(address) as client, ThreadPoolExecutor(1) as sender:
+    with (
+        socket.create_connection(address, timeout=TIMEOUT) as client,
+        ThreadPoolExecutor(1) as sender,
+    ):
 
         def send() -> None:
             for _ in range(megabytes):
@@ -119,8 +124,7 @@ def _candidates(backend: int) -> dict[str, tuple[str, ...]]:
     serve = ("-m", "tcplb", "serve", "--listen", "127.0.0.1:0", "--engine", "streams")
     to = ("--backend", f"127.0.0.1:{backend}")
     return {
-        "naive, asyncio's loop": ("-m", "bench.naive", "asyncio", str(backend)),
-        "naive, uvloop": ("-m", "bench.naive", "uvloop", str(backend)),
+        "naive": ("-m", "bench.naive", str(backend)),
         "tcplb": (*serve, *to, "--access-log", "none"),
         "tcplb, access log": (*serve, *to, "--access-log", "/dev/null"),
         "tcplb, access log, hash": (*serve, *to, "--access-log", "/dev/null", "--strategy", "hash"),
@@ -155,7 +159,7 @@ def _print(names: list[str], costs: dict[tuple[str, str], list[float]]) -> None:
     for name in names:
         cells = ""
         for work in WORK:
-            base = statistics.median(costs["naive, uvloop", work.name])
+            base = statistics.median(costs["naive", work.name])
             measured = costs[name, work.name]
             median = statistics.median(measured)
             cells += f" {median:.0f} ({min(measured):.0f}–{max(measured):.0f}) |"
