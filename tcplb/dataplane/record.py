@@ -1,7 +1,7 @@
 """The facts of one ended session, and its line in the access log.
 
 The text form has the fields of HAProxy's tcplog in its order (HAProxy's configuration manual,
-§8.2.2), so that tools for it read ours; the bytes uploaded, which tcplog lacks, come after them::
+§8.2.2); the bytes uploaded, which tcplog lacks, come after them::
 
     127.0.0.1:51234 [22/Nov/2026:14:03:07.123] web web/b1 0/1/57 212 -- 3/3/2/1/+1 0/0 78
 
