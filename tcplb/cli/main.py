@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,7 +35,14 @@ class _Commands(click.Group):
             if error.errno == errno.EPIPE:
                 raise  # click ends quietly when the reader has left
             click.echo(f"tcplb: {error.strerror or error}", err=True)
+            _give_up_stdout()
             ctx.exit(Exit.FAILURE)
+
+
+def _give_up_stdout() -> None:
+    """Let the interpreter's last flush of what could not be written go nowhere."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

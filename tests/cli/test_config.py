@@ -145,6 +145,7 @@ def test_a_full_disk_for_the_output_is_a_line_and_not_a_traceback() -> None:
             [sys.executable, "-m", "tcplb", "config", "show"],
             stdout=full,
             stderr=subprocess.PIPE,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
             text=True,
             check=False,
         )
