@@ -289,6 +289,12 @@ class Blackhole:
 
     async def close(self) -> None:
         """Close everything."""
+        self.__exit__()
+
+    def __enter__(self) -> Blackhole:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for sock in (*self._fillers, self._socket):
             sock.close()
 

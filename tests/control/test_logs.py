@@ -6,14 +6,15 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tcplb.control.logs import LogFormat, Logs
-from tcplb.dataplane.record import Active, Record, to_json, to_tcplog
-from tcplb.dataplane.termination import Termination
+from tcplb.dataplane.record import Record, to_json, to_tcplog
 from tcplb.errors import LogFileError
+from tests.records import RECORD
 
 FORMATS: list[LogFormat] = ["text", "json"]
 NASTY = "a\nb\rc\x1b[31md\x00e\x7ff\x9bg\th"
@@ -25,24 +26,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def record(port: int = 1234) -> Record:
-    return Record(
-        accepted_at=1795356187.123,
-        client_host="127.0.0.1",
-        client_port=port,
-        listener="web",
-        pool="web",
-        backend="b1",
-        key=b"/\x1b[31m\n",
-        classify_ms=0,
-        queue_ms=0,
-        connect_ms=1,
-        total_ms=57,
-        bytes_up=78,
-        bytes_down=212,
-        attempts=1,
-        active=Active(1, 1, 1, 1),
-        termination=Termination.NORMAL,
-    )
+    return replace(RECORD, client_port=port, key=b"/\x1b[31m\n")
 
 
 @pytest.fixture(autouse=True)

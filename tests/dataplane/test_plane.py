@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import pytest
@@ -86,7 +87,7 @@ async def test_nothing_is_left_of_many_sessions_with_faults(
     await eventually(lambda: open_fds() <= before)
 
 
-def _faulty(rng: Random):  # type: ignore[no-untyped-def]
+def _faulty(rng: Random) -> Callable[[Peer], Awaitable[None]]:
     async def script(peer: Peer) -> None:
         match rng.randrange(6):
             case 0:

@@ -9,27 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from tcplb.dataplane.record import Active, Record, to_json, to_tcplog
+from tcplb.dataplane.record import to_json, to_tcplog
 from tcplb.dataplane.termination import Termination
-
-RECORD = Record(
-    accepted_at=1795356187.125,
-    client_host="127.0.0.1",
-    client_port=51234,
-    listener="web",
-    pool="web",
-    backend="b1",
-    key=b"/x",
-    classify_ms=2,
-    queue_ms=0,
-    connect_ms=1,
-    total_ms=57,
-    bytes_up=78,
-    bytes_down=212,
-    attempts=1,
-    active=Active(process=4, listener=3, pool=2, backend=1),
-    termination=Termination.NORMAL,
-)
+from tests.records import RECORD
 
 NOBODY = replace(
     RECORD,

@@ -7,13 +7,12 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.peers import Blackhole
 from tests.processes import WAIT, Running, balancer, curl, echo_backends, port_of
 
 pytestmark = pytest.mark.e2e
@@ -21,33 +20,12 @@ pytestmark = pytest.mark.e2e
 MIB = 1024 * 1024
 
 
-@contextmanager
-def blackhole() -> Iterator[int]:
-    """Yield a port whose backlog is full: the kernel drops every SYN that comes."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = []
-        try:
-            for _ in range(10):
-                filler = socket.socket()
-                fillers.append(filler)
-                filler.settimeout(0.3)
-                filler.connect(("127.0.0.1", port))
-            raise AssertionError("the backlog does not fill up")
-        except TimeoutError:
-            yield port
-        finally:
-            for filler in fillers:
-                filler.close()
-
-
 @pytest.mark.parametrize("strategy", ["round-robin", "hash"])
 def test_a_blackholed_backend_fails_nobody_and_is_not_waited_for_once_ejected(
     strategy: str,
 ) -> None:
-    with blackhole() as dead, echo_backends(ports=(0, 0, 0)) as backends:
+    with Blackhole() as hole, echo_backends(ports=(0, 0, 0)) as backends:
+        dead = hole.port
         ports = [dead, *(port_of(backend) for backend in backends)]
         flags = ("--strategy", strategy, "--connect-timeout", "500ms", "--log-format", "json")
         with balancer(*flags, backends=ports) as (lb, port):
