@@ -77,7 +77,7 @@ class Server:
             )
             plane.listen(sock, frontend)
             log.info(
-                "listening on %s: listener %s, pool %s (%s, %d backends)",
+                "listening on %s: listener %s, pool %s (%s, backends: %d)",
                 endpoint(sock),
                 config.name,
                 config.pool,
@@ -130,6 +130,7 @@ class Server:
         actions = {
             signal.SIGTERM: self._on_stop_signal,
             signal.SIGINT: self._on_stop_signal,
+            signal.SIGHUP: self._on_reload_signal,
             signal.SIGUSR1: self._logs.reopen,
         }
         for number, action in actions.items():
@@ -139,6 +140,10 @@ class Server:
         finally:
             for number in actions:
                 loop.remove_signal_handler(number)
+
+    def _on_reload_signal(self) -> None:
+        # Its default action would end every connection, and whoever sends it means the opposite.
+        log.warning("SIGHUP: settings cannot be reloaded yet; restart to apply changes")
 
     def _on_stop_signal(self) -> None:
         if self._stop.is_set():

@@ -98,8 +98,8 @@ def test_it_says_at_the_start_what_it_serves(config: Path) -> None:
         said = [line.partition(": ")[2] for line in lb.output.splitlines()]
         assert said[0] == f"tcplb {__version__}: at most 7 connections at once"
         assert said[2:] == [
-            f"listening on 127.0.0.1:{front}: listener front, pool web (round-robin, 1 backends)",
-            f"listening on 127.0.0.1:{side}: listener side, pool database (hash, 3 backends)",
+            f"listening on 127.0.0.1:{front}: listener front, pool web (round-robin, backends: 1)",
+            f"listening on 127.0.0.1:{side}: listener side, pool database (hash, backends: 3)",
         ]
 
 
