@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -87,15 +88,20 @@ def test_a_second_signal_forces_the_end() -> None:
 
 def test_clients_waiting_in_the_backlog_at_the_signal_are_still_served() -> None:
     """Their handshake is done: the kernel has told them that they are connected."""
-    with echo_backends() as backends:
-        flags = ("--max-connections", "1")
-        with balancer(*flags, backends=[port_of(backends[0])]) as (lb, port):
-            first = talking_client(port)
-            waiting = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
-            lb.wait_for(r"max_connections reached \(1\)")
-            first.close()
-            waiting.sendall(b"\x01me too")
-            assert waiting.recv(100) == b"\x01me too"
-            waiting.close()
-            lb.signal(signal.SIGTERM)
-            assert lb.wait() == 0
+    with (
+        echo_backends() as backends,
+        balancer(backends=[port_of(backends[0])]) as (lb, port),
+        ExitStack() as stack,
+    ):
+        lb.signal(signal.SIGSTOP)
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=WAIT))
+            for _ in range(1000)
+        ]
+        lb.signal(signal.SIGTERM)
+        lb.signal(signal.SIGCONT)
+        for client in clients:
+            with client:
+                client.sendall(b"\x01me too")
+                assert client.recv(100) == b"\x01me too"
+        assert lb.wait() == 0
