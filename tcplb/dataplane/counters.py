@@ -16,6 +16,6 @@ class Counters:
     pauses: int = 0
     """How often accepting paused because of `max_connections`."""
     accept_failures: int = 0
-    """Accepts that failed for want of descriptors or memory."""
+    """Accepts that failed, mostly for want of descriptors or memory."""
     killed: int = 0
     """Sessions closed by the shutdown."""

@@ -19,8 +19,17 @@ from tcplb.dataplane.throttle import Throttle
 ACCEPTS_PER_WAKEUP = 64
 """So that a flood of new connections cannot keep the loop from those it has."""
 
-_PAUSE_WITHOUT_RESOURCES = 0.1
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_PAUSE_AFTER_ERROR = 0.1
+# Errors of the connection that was to be accepted, not of the socket: see accept(2).
+_OF_THAT_CLIENT = {
+    errno.ECONNABORTED,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ETIMEDOUT,
+}
 
 log = logging.getLogger("tcplb.limits")
 
@@ -81,11 +90,11 @@ class Listener:
     def _accept_failed(self, error: OSError) -> bool:
         if isinstance(error, BlockingIOError):
             return False
-        if error.errno not in _OUT_OF_RESOURCES:
-            return True  # that client has left the queue already (accept(2)): take the next one
+        if error.errno in _OF_THAT_CLIENT:
+            return True  # it has left the queue: take the next one
         self._counters.accept_failures += 1
         self._pause()
-        self._loop.call_later(_PAUSE_WITHOUT_RESOURCES, self.start)
+        self._loop.call_later(_PAUSE_AFTER_ERROR, self.start)
         if self._throttle.allows(self._loop.time()):
             log.error("cannot accept: %s; clients wait in the backlog", error.strerror)
         return False

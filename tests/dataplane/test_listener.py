@@ -171,3 +171,17 @@ async def _accepts_in_spite_of(net: Net, moods: tuple[int, ...], *, failures: in
     assert counters.pauses == 0
     assert gate.try_enter(listener.start)
     assert not gate.try_enter(listener.start)
+
+
+async def test_a_socket_that_can_accept_no_more_does_not_hold_up_the_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counters = Counters()
+    dead = socket.create_server(("127.0.0.1", 0))
+    dead.setblocking(False)
+    dead.shutdown(socket.SHUT_RDWR)  # accept fails with EINVAL from now on, each time
+    listener = Listener(dead, Gate(10, counters, lambda: 0.0), counters, lambda *accepted: None)
+    listener.stop()
+    assert dead.fileno() == -1
+    assert counters.accept_failures == 1
+    assert caplog.messages == ["cannot accept: Invalid argument; clients wait in the backlog"]
