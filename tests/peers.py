@@ -143,6 +143,7 @@ class Peer:
             more = self.send_what_fits(view[sent : sent + _CHUNK])
             sent += more
             still = 0 if more else still + 1
+            # No event tells that nothing will move: it is looked at, half a second long.
             await asyncio.sleep(0 if more else 0.01)
         return sent
 

@@ -73,7 +73,9 @@ class EjectConfig(_Model):
     step: Duration = Field(
         default=5.0, description="How much longer each further ejection in a row is."
     )
-    max_time: PositiveDuration = Field(default=60.0, description="No ejection is longer than this.")
+    max_time: PositiveDuration = Field(
+        default=60.0, description="Ejections grow no longer than this, give or take the jitter."
+    )
     jitter: float = Field(
         default=0.1,
         strict=True,

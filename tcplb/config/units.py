@@ -1,4 +1,4 @@
-"""Durations, sizes and addresses: from what a user writes to numbers, and back."""
+"""Durations and addresses: from what a user writes to numbers, and back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ _SECONDS = {
     "s": Decimal(1),
     "ms": Decimal("0.001"),
 }
-_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _LONGEST_DURATION = "365d"
-_LARGEST_SIZE = 1 << 50
 
 DURATION_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)$"
-_SIZE_PATTERN = r"([0-9]{1,16})(B|KiB|MiB|GiB|)"
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _IPV4_LIKE = re.compile(r"[0-9.]+")
@@ -57,20 +54,6 @@ def format_duration(seconds: float) -> str:
         if count == count.to_integral_value():
             return f"{count:.0f}{unit}"
     return f"{exact:f}s"
-
-
-def parse_size(text: str) -> int:
-    """``512``, ``64KiB``, ``1MiB`` or ``2GiB`` as bytes.
-
-    Raises ValueError, with a text for the user, for anything else.
-    """
-    match = re.fullmatch(_SIZE_PATTERN, text)
-    if match is None:
-        raise ValueError(f"must be a size such as 512, 64KiB or 1MiB (got {quote(text)})")
-    size = int(match[1]) * _BYTES[match[2]]
-    if size > _LARGEST_SIZE:
-        raise ValueError(f"must be at most {_LARGEST_SIZE >> 30}GiB (got {quote(text)})")
-    return size
 
 
 def parse_address(text: str, *, bind: bool = False) -> tuple[str, int]:

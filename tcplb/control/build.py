@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Literal, assert_never
 
 from tcplb.config.models import ListenerConfig, PoolConfig
-from tcplb.dataplane.engine import Timeouts
+from tcplb.dataplane.engine import Engine, Timeouts
+from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.backend import Backend
 from tcplb.policy.health import EjectPolicy
 from tcplb.policy.pool import Pool
@@ -34,6 +36,15 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         # Seeded by the system: balancers that ejected together must not come back together.
         rng=Random(),
     )
+
+
+def build_engine(name: Literal["auto", "streams"]) -> Engine:
+    """Return the engine that a listener asks for; "auto" is the fastest that works here."""
+    match name:
+        case "auto" | "streams":
+            return StreamsEngine()
+        case _:
+            assert_never(name)
 
 
 def build_timeouts(config: ListenerConfig) -> Timeouts:

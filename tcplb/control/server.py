@@ -17,14 +17,13 @@ if sys.platform != "win32":
 
 from tcplb import __version__
 from tcplb.config.models import Config, ListenerConfig
-from tcplb.control.build import build_pool, build_timeouts
+from tcplb.control.build import build_engine, build_pool, build_timeouts
 from tcplb.control.limits import connection_limit
 from tcplb.control.logs import Logs
 from tcplb.control.sockets import endpoint, open_listening_sockets
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.plane import DataPlane
 from tcplb.dataplane.session import Frontend
-from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.pool import Pool
 
 log = logging.getLogger("tcplb.server")
@@ -55,11 +54,11 @@ class Server:
     def _start_up(self) -> DataPlane:
         listeners = self._config.listeners
         sockets = _open_all(listeners)
-        engine = StreamsEngine()
+        engines = {config.engine: build_engine(config.engine) for config in listeners}
         pools = {name: build_pool(name, config) for name, config in self._config.pools.items()}
         wanted = self._config.limits.max_connections
         limit = connection_limit(None if wanted == "auto" else int(wanted))
-        plane = DataPlane([engine], limit, self._counters)
+        plane = DataPlane(engines.values(), limit, self._counters)
         log.info("tcplb %s: at most %d connections at once", __version__, limit)
         for pool in pools.values():
             _print_placement(pool)
@@ -70,7 +69,7 @@ class Server:
             frontend = Frontend(
                 name=config.name,
                 pool=pools[config.pool],
-                engine=engine,
+                engine=engines[config.engine],
                 timeouts=build_timeouts(config),
                 counters=self._counters,
                 record=self._logs.record,

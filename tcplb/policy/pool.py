@@ -37,15 +37,15 @@ class Pool:
         backends: Sequence[Backend],
         strategy: Strategy,
         *,
+        rng: Random,
         hash_key: HashKey = HashKey.AUTO,
         eject: EjectPolicy | None = None,
-        rng: Random | None = None,
     ) -> None:
         self.name = name
         self.backends = tuple(backends)
         self.strategy = strategy
         self.hash_key = hash_key
-        self._rng = rng or Random(0)
+        self._rng = rng
         self._health = {
             backend.name: FailureTracker(backend.name, eject or EjectPolicy())
             for backend in backends

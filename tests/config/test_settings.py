@@ -72,9 +72,9 @@ def test_every_value_has_its_own_origin() -> None:
 def test_settings_are_frozen() -> None:
     settings = load(None)
     with pytest.raises(TypeError):
-        settings.origins[("a",)] = "b"  # type: ignore[index]
+        settings.origins[("a",)] = "b"  # type: ignore[index]  # what must not work
     with pytest.raises(AttributeError):
-        settings.config = Config()  # type: ignore[misc]
+        settings.config = Config()  # type: ignore[misc]  # the same
 
 
 def test_loading_again_gives_the_same(load_text: LoadText) -> None:

@@ -12,7 +12,6 @@ from tcplb.config.units import (
     format_duration,
     parse_address,
     parse_duration,
-    parse_size,
 )
 
 
@@ -94,23 +93,6 @@ def test_any_whole_duration_round_trips(count: int, unit: str) -> None:
         assert count > 365
         return
     assert parse_duration(format_duration(seconds)) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("512", 512), ("512B", 512), ("64KiB", 65536), ("1MiB", 1 << 20), ("2GiB", 2 << 30)],
-)
-def test_parse_size(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "64KB", "64k", "1.5MiB", "-1", "1 KiB", "KiB", "1\n"])
-def test_what_is_no_size(text: str) -> None:
-    assert error_of(parse_size, text).startswith("must be a size such as 512, 64KiB or 1MiB (got ")
-
-
-def test_a_size_has_an_upper_bound() -> None:
-    assert error_of(parse_size, "1048577GiB") == 'must be at most 1048576GiB (got "1048577GiB")'
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_taken_port_is_exit_4() -> None:
     )
 
 
-def test_nothing_stays_open_when_the_second_of_two_ports_is_taken() -> None:
+def test_nothing_is_served_when_the_second_of_two_ports_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         first = free.getsockname()[1]

@@ -17,4 +17,4 @@ def test_a_backend_has_weight_1_unless_told() -> None:
 
 def test_a_backend_holds_no_state_that_could_change() -> None:
     with pytest.raises(FrozenInstanceError):
-        Backend("b1", "127.0.0.1", 8081).weight = 2  # type: ignore[misc]
+        Backend("b1", "127.0.0.1", 8081).weight = 2  # type: ignore[misc]  # what must not work

@@ -168,7 +168,7 @@ def test_without_a_usable_backend_there_is_no_lease(
 def test_a_pool_keeps_what_it_was_made_of() -> None:
     backends = named("b", "a")
     strategy = HashRing(backends)
-    pool = Pool("web", backends, strategy, hash_key=HashKey.CLIENT)
+    pool = Pool("web", backends, strategy, rng=Random(1), hash_key=HashKey.CLIENT)
     assert pool.name == "web"
     assert pool.backends == tuple(backends)
     assert pool.strategy is strategy
@@ -176,7 +176,7 @@ def test_a_pool_keeps_what_it_was_made_of() -> None:
 
 
 def test_by_default_3_failures_eject_and_the_hash_key_is_auto() -> None:
-    pool = Pool("web", named("a", "b"), HashRing(named("a", "b")))
+    pool = Pool("web", named("a", "b"), HashRing(named("a", "b")), rng=Random(1))
     assert pool.hash_key is HashKey.AUTO
     fail(pool, "a", 0.0, times=2)
     assert state_of(pool, "a") is State.IN
