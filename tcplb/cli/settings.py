@@ -107,7 +107,7 @@ _FLAGS = (
         ("backends",),
         "Backend to send connections to; repeatable.",
         type=_backend,
-        metavar="[NAME=]HOST:PORT[,weight=N]",
+        metavar="[NAME=]HOST:PORT[,weight=N][,max_connections=N]",
         multiple=True,
     ),
     _Flag(
@@ -126,8 +126,15 @@ _FLAGS = (
     _Flag(
         "--engine",
         (*_EVERY_LISTENER, "engine"),
-        "How bytes are moved.",
-        type=click.Choice(["auto", "streams"]),
+        "How bytes are moved; splice: in the kernel, for plain TCP on Linux.",
+        type=click.Choice(["auto", "streams", "splice"]),
+    ),
+    _Flag(
+        "--workers",
+        ("workers",),
+        "Processes that move bytes; auto: one a core.",
+        type=_count_or_auto,
+        metavar="N|auto",
     ),
     _Flag(
         "--connect-timeout",

@@ -23,6 +23,7 @@ from tcplb.config.units import (
 )
 from tcplb.config.wording import quote, show
 
+MAX_WORKERS = 256
 AS_WRITTEN = "as written"  # the context in which what a user wrote is validated
 
 # No spaces and no slash: the access log separates its fields by spaces and writes pool/backend.
@@ -76,6 +77,16 @@ def _to_max_connections(value: object) -> int | str:
         return "auto"
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'must be a whole number of at least 1, or "auto" (got {show(value)})')
+    return value
+
+
+def _to_workers(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
+        raise ValueError(
+            f'must be a whole number from 1 to {MAX_WORKERS}, or "auto" (got {show(value)})'
+        )
     return value
 
 
@@ -141,5 +152,17 @@ MaxConnections = Annotated[
     int | Literal["auto"],
     PlainValidator(_to_max_connections),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_to_workers),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS},
+                {"const": "auto"},
+            ]
+        }
+    ),
 ]
 LogPath = Annotated[str, AfterValidator(_check_log_path)]

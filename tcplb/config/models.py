@@ -20,6 +20,7 @@ from tcplb.config.fields import (
     MaxConnections,
     Name,
     PositiveDuration,
+    Workers,
 )
 from tcplb.config.units import parse_address
 from tcplb.policy.backend import MAX_WEIGHT
@@ -50,6 +51,13 @@ class BackendConfig(_Model):
         ge=0,
         le=MAX_WEIGHT,
         description="Its share of new connections, relative to the others' weights; 0 for none.",
+    )
+    max_connections: int = Field(
+        default=0,
+        strict=True,
+        ge=0,
+        description="Connections it has at once, over all workers; more go to the others, or are "
+        "turned away. 0 for no limit.",
     )
 
     @property
@@ -121,8 +129,10 @@ class ListenerConfig(_Model):
         description="The pool that gets its connections. If not given: the only pool there is, or "
         'else the one called "default".',
     )
-    engine: Literal["auto", "streams"] = Field(
-        default="auto", description='How bytes are moved. "auto" takes the fastest that works here.'
+    engine: Literal["auto", "streams", "splice"] = Field(
+        default="auto",
+        description='How bytes are moved: "streams" works anywhere; "splice" moves them in the '
+        'kernel, for plain TCP on Linux. "auto" takes splice where it can.',
     )
     connect_timeout: PositiveDuration = Field(
         default=3.0, description="The longest wait for one backend to accept a connection."
@@ -190,8 +200,12 @@ def _default_pools(_: dict[str, Any]) -> dict[str, PoolConfig]:
 
 
 class Config(_Model):
-    """All settings of one tcplb process."""
+    """All settings of one tcplb."""
 
+    workers: Workers = Field(
+        default=1,
+        description='Processes that move bytes; "auto" for one a core that tcplb may use.',
+    )
     listeners: tuple[ListenerConfig, ...] = Field(
         default=(ListenerConfig(),),
         min_length=1,

@@ -10,7 +10,8 @@ from tcplb.config.keypath import KeyPath
 from tcplb.config.wording import closest, quote
 
 _AFTER_THE_FILE = 1_000_000_000  # larger than any line number: problems in the file come first
-_BACKEND_OPTIONS = ("weight",)
+_BACKEND_OPTIONS = ("weight", "max_connections")
+_BACKEND_FORM = "[NAME=]HOST:PORT[,weight=N][,max_connections=N]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ def apply(document: Document, overrides: Sequence[Override]) -> list[Finding]:
 
 
 def parse_backend(text: str) -> dict[str, object]:
-    """``[NAME=]HOST:PORT[,weight=N]`` as the table that a TOML file would have.
+    """``[NAME=]HOST:PORT[,weight=N][,max_connections=N]`` as the table that a TOML file has.
 
-    Whether the name, address and weight are allowed is checked with all other settings. Raises
-    ValueError, with a text for the user, if `text` has another form.
+    Whether the values are allowed is checked with all other settings. Raises ValueError, with a
+    text for the user, if `text` has another form.
     """
     target, *options = text.split(",")
     name, equals, address = target.rpartition("=")
@@ -71,7 +72,7 @@ def parse_backend(text: str) -> dict[str, object]:
 def _wrong_option(key: str, text: str) -> str:
     guess = closest(key, _BACKEND_OPTIONS)
     hint = f'; did you mean "{guess}=N"?' if guess else ""
-    return f"must be [NAME=]HOST:PORT[,weight=N] (got {quote(text)}{hint})"
+    return f"must be {_BACKEND_FORM} (got {quote(text)}{hint})"
 
 
 def _whole_number(key: str, value: str) -> int:

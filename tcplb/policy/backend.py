@@ -12,13 +12,15 @@ class Backend:
     """One server that connections may be sent to.
 
     `name` is what places it on a hash ring, so it has to stay the same over restarts; the address
-    by default. `weight` is 0 to `MAX_WEIGHT`; 0 gets no new connection.
+    by default. `weight` is 0 to `MAX_WEIGHT`; 0 gets no new connection. `max_connections` is how
+    many it may have at once, over all workers; 0 is no limit.
     """
 
     name: str
     host: str
     port: int
     weight: int = 1
+    max_connections: int = 0
 
     def __str__(self) -> str:
         return self.name

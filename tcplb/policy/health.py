@@ -18,11 +18,15 @@ given, so a test needs neither sleep nor patch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from random import Random
 
 from tcplb.policy.outcome import Outcome
+
+LEARNT_GRACE = 1.0
+"""Seconds that other processes leave to the one that ejected a backend, to try it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,21 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state that is worth a log line, with the evidence for it."""
+    """A change of state that is worth a log line, with the evidence for it.
+
+    It is also the news of it for other processes, which `FailureTracker.learn` takes. Times are
+    seconds of a clock that they share.
+    """
 
     backend: str
     state: State
     reason: str
+    until: float = 0.0
+    """When the ejection is over, or when the trial has ended at the latest; 0 for a return."""
+    ejections: int = 0
+    """How many ejections in a row this one makes."""
+    at: float = field(default=0.0, compare=False)
+    """How old the evidence is: when the last dial that failed began, or the one succeeded."""
 
     def __str__(self) -> str:
         return f"backend {self.backend} {self.reason}"
@@ -68,27 +82,41 @@ class Transition:
 class FailureTracker:
     """The consecutive-failure tracker of one backend. All times are seconds of one clock."""
 
+    __slots__ = (
+        "_ejections",
+        "_evidence_at",
+        "_failures",
+        "_first_failure_at",
+        "_last_success_at",
+        "_name",
+        "_policy",
+        "_trial_due_at",
+        "state",
+    )
+
     def __init__(self, name: str, policy: EjectPolicy) -> None:
         self._name = name
         self._policy = policy
         self.state = State.IN
         self._failures = 0
         self._first_failure_at = 0.0
-        self._last_success_at = float("-inf")
+        self._last_success_at = -inf
         self._ejections = 0
-        self._ejected_until = 0.0
+        self._evidence_at = -inf  # how old the evidence is that it is out or on trial
+        self._trial_due_at = inf  # if it is not in; inf while a trial of this process is out
 
     def admits(self, now: float) -> bool:
         """Whether a connection may be sent there: it is in, or its trial is due."""
-        return self.state is State.IN or self.trial_due(now)
+        return self.state is State.IN or now >= self._trial_due_at
 
     def trial_due(self, now: float) -> bool:
         """Whether the ejection is over and nobody has been sent to try yet."""
-        return self.state is State.EJECTED and now >= self._ejected_until
+        return self.state is not State.IN and now >= self._trial_due_at
 
     def begin_trial(self) -> None:
         """Let one connection through; the rest pass by until `observe` hears how it went."""
         self.state = State.ON_TRIAL
+        self._trial_due_at = inf
 
     def observe(
         self,
@@ -106,31 +134,83 @@ class FailureTracker:
         of a pool: its failures are counted, but it stays in.
         """
         if outcome is Outcome.CONNECTED:
-            return self._succeed(now)
-        # A trial that hung while another connect brought the backend back is not the one that is
-        # out now.
-        trial = trial and self.state is State.ON_TRIAL and started_at > self._last_success_at
+            return self.succeed(now)
+        # A trial that hung while another connect brought the backend back, or while it was ejected
+        # anew, is not the one that is out now.
+        trial = trial and self.state is State.ON_TRIAL and started_at > self._evidence_at
         if not outcome.blames_backend:
-            if trial:
-                self.state = State.EJECTED  # nothing was learnt: the next connection may try
+            if trial:  # nothing was learnt: the next connection may try
+                self.state = State.EJECTED
+                self._trial_due_at = now
             return None
         if trial:
-            return self._eject(now, rng, f"its trial connect was {outcome.value}")
+            return self._eject(started_at, now, rng, f"its trial connect was {outcome.value}")
         # A dial begun before the last success is old news: a backend that was out for a moment
         # must not be ejected when the dials of that moment time out one by one.
         if self.state is not State.IN or started_at < self._last_success_at:
             return None
         return self._fail(outcome, started_at, now, may_eject=may_eject, rng=rng)
 
-    def _succeed(self, now: float) -> Transition | None:
-        was = self.state
-        self.state = State.IN
+    def succeed(self, now: float) -> Transition | None:
+        """Record that a dial connected, and return the change it caused, if any."""
         self._failures = 0
-        self._ejections = 0
         self._last_success_at = now
-        if was is State.IN:
+        if self.state is State.IN:
             return None
-        return Transition(self._name, State.IN, "is back: a connect succeeded")
+        self._come_back()
+        return Transition(self._name, State.IN, "is back: a connect succeeded", at=now)
+
+    def learn(self, news: Transition, *, now: float, may_eject: bool) -> bool:
+        """Take over the verdict of another process; return whether it was news here.
+
+        Of two verdicts the one with the later evidence counts, in whatever order they come. The
+        process that reached it has the first go: what is learnt holds here `LEARNT_GRACE` longer,
+        and not for ever, in case that process has no traffic or has died.
+        """
+        if news.at < max(self._last_success_at, self._evidence_at):
+            return False
+        match news.state:
+            case State.IN:
+                return self._learn_return(news)
+            case State.EJECTED:
+                return now < news.until and self._learn_ejection(news, may_eject=may_eject)
+            case State.ON_TRIAL:
+                return now < news.until and self._learn_trial(news)
+
+    def _learn_return(self, news: Transition) -> bool:
+        self._last_success_at = news.at
+        if self.state is State.IN:
+            return False
+        self._come_back()
+        return True
+
+    def _learn_ejection(self, news: Transition, *, may_eject: bool) -> bool:
+        if self.state is State.IN and not may_eject:
+            return False
+        self.state = State.EJECTED
+        self._failures = 0
+        self._ejections = news.ejections
+        self._pass_by(news)
+        return True
+
+    def _learn_trial(self, news: Transition) -> bool:
+        # A trial that failed is told of with the time of its beginning: then that it had begun is
+        # old news. And our own trial has an end of its own, which is better evidence.
+        over = news.at == self._evidence_at
+        own_is_out = self._trial_due_at == inf
+        if over or own_is_out or self.state is State.IN:
+            return False
+        self.state = State.ON_TRIAL
+        self._pass_by(news)
+        return True
+
+    def _pass_by(self, news: Transition) -> None:
+        self._evidence_at = news.at
+        self._trial_due_at = news.until + LEARNT_GRACE
+
+    def _come_back(self) -> None:
+        self.state = State.IN
+        self._ejections = 0
 
     def _fail(
         self, outcome: Outcome, started_at: float, now: float, *, may_eject: bool, rng: Random
@@ -142,12 +222,20 @@ class FailureTracker:
             return None
         took = (now - self._first_failure_at) * 1000
         evidence = f"{self._failures} connects in a row failed in {took:.0f} ms, the last one "
-        return self._eject(now, rng, evidence + outcome.value)
+        return self._eject(started_at, now, rng, evidence + outcome.value)
 
-    def _eject(self, now: float, rng: Random, evidence: str) -> Transition:
+    def _eject(self, started_at: float, now: float, rng: Random, evidence: str) -> Transition:
         self._ejections += 1
         seconds = self._policy.duration(self._ejections, rng)
-        self._ejected_until = now + seconds
         self.state = State.EJECTED
         self._failures = 0
-        return Transition(self._name, State.EJECTED, f"ejected for {seconds:.1f} s: {evidence}")
+        self._evidence_at = started_at
+        self._trial_due_at = now + seconds
+        return Transition(
+            self._name,
+            State.EJECTED,
+            f"ejected for {seconds:.1f} s: {evidence}",
+            until=self._trial_due_at,
+            ejections=self._ejections,
+            at=started_at,
+        )

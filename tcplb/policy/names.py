@@ -10,6 +10,7 @@ class StrategyName(StrEnum):
 
     ROUND_ROBIN = "round-robin"
     HASH = "hash"
+    LEAST_CONNECTIONS = "least-connections"
 
 
 class HashKey(StrEnum):

@@ -43,16 +43,20 @@ class HashRing:
         The walk ends after one lap at the latest.
         """
         owners = self._owners
-        start = bisect_left(self._points, xxh64_intdigest(key, SEED))
-        seen: set[str] = set()
-        for step in range(len(owners)):
-            backend = owners[(start + step) % len(owners)]
-            if backend.name in seen:
-                continue
-            seen.add(backend.name)
-            yield backend
+        if not owners:
+            return
+        points = len(owners)
+        start = bisect_left(self._points, xxh64_intdigest(key, SEED)) % points
+        owner = owners[start]
+        yield owner  # nearly always the only one that is asked for
+        seen = {owner.name}
+        for step in range(start + 1, start + points):
             if len(seen) == len(self._backends):
                 return
+            backend = owners[step % points]
+            if backend.name not in seen:
+                seen.add(backend.name)
+                yield backend
 
     def shares(self) -> Mapping[str, float]:
         """Return the fraction of the circle that each backend owns, by name."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, assert_never
 
 from tcplb.policy.backend import Backend
+from tcplb.policy.least_connections import LeastConnections
 from tcplb.policy.names import StrategyName
+from tcplb.policy.occupancy import Occupancy
 from tcplb.policy.ring import HashRing
 from tcplb.policy.round_robin import RoundRobin
 
@@ -28,12 +30,22 @@ class Strategy(Protocol):
         """Return the fraction of new connections each backend is meant to get, by name."""
 
 
-def make_strategy(name: StrategyName, backends: Sequence[Backend]) -> Strategy:
-    """Return the strategy called `name` over `backends`."""
+def make_strategy(
+    name: StrategyName, backends: Sequence[Backend], occupancy: Occupancy | None = None
+) -> Strategy:
+    """Return the strategy called `name` over `backends`.
+
+    `occupancy` has to be the pool's own. Only a strategy that goes by the connections open needs
+    it: without one, `LEAST_CONNECTIONS` raises TypeError.
+    """
     match name:
         case StrategyName.ROUND_ROBIN:
             return RoundRobin(backends)
         case StrategyName.HASH:
             return HashRing(backends)
+        case StrategyName.LEAST_CONNECTIONS:
+            if occupancy is None:
+                raise TypeError(f"{name} needs the occupancy that its pool counts with")
+            return LeastConnections(backends, occupancy)
         case _:
             assert_never(name)

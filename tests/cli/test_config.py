@@ -117,7 +117,7 @@ def test_the_schema_refuses_misspelt_keys_and_unknown_choices() -> None:
         ".limit: unknown",
         ".pools.web.backends[0].address: missing",
         ".pools.web.backends[0].adress: unknown",
-        ".pools.web.strategy: not one of ['round-robin', 'hash']",
+        ".pools.web.strategy: not one of ['round-robin', 'hash', 'least-connections']",
     ]
 
 

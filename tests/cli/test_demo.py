@@ -109,7 +109,7 @@ def test_it_says_who_listens_and_what_to_try_and_that_works() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_of_it_with_0(number: signal.Signals) -> None:
     with demo() as running:
-        assert len(running.processes()) == 7  # it, the balancer, the backends and their parent
+        assert len(running.processes()) == 8  # it, balancer, worker, backends and their parent
         running.signal(number)
         assert running.ended() == 0
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tcplb.cli.exits import Exit, exit_for
-from tcplb.errors import BindError, ConfigError, LogFileError, Problem, TcplbError
+from tcplb.errors import BindError, ConfigError, LogFileError, Problem, TcplbError, WorkerError
 
 
 def errors(*wheres: str) -> ConfigError:
@@ -15,6 +15,7 @@ def errors(*wheres: str) -> ConfigError:
 CODES: list[tuple[TcplbError, int]] = [
     (TcplbError("anything"), 1),
     (LogFileError("a file"), 1),
+    (WorkerError("a reason"), 1),
     (errors("--log-level"), 2),
     (errors("TCPLB_LOG_LEVEL"), 2),
     (errors("--log-level", "TCPLB_BACKEND"), 2),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ SAMPLES = {
     "--backend": "127.0.0.1:7002",
     "--strategy": "hash",
     "--hash-key": "client",
-    "--engine": "streams",
+    "--engine": "splice",
+    "--workers": "3",
     "--connect-timeout": "7s",
     "--idle-timeout": "8m",
     "--half-close-timeout": "9s",
@@ -41,9 +43,17 @@ KEYS = {
 }
 """The keys of those flags that are not called after them."""
 
+TABLES = {"--max-connections": "[limits]"}
+"""The table of a flag whose key other tables have as well."""
+
 
 def variable(flag: str) -> str:
     return "TCPLB_" + flag.removeprefix("--").replace("-", "_").upper()
+
+
+def table_of(flag: str, text: str) -> str:
+    """What `config show` has printed, from the flag's table on."""
+    return text[text.index(TABLES.get(flag, "")) :]
 
 
 def values_of(key: str, tree: Any) -> Iterator[str]:
@@ -76,9 +86,9 @@ def test_config_show_takes_the_flags_and_variables_of_serve() -> None:
 @pytest.mark.parametrize("flag", SAMPLES)
 def test_a_flag_and_its_variable_do_the_same(flag: str) -> None:
     value, key = SAMPLES[flag], KEYS.get(flag, flag.removeprefix("--").replace("-", "_"))
-    by_flag = shown(flag, value)
-    by_variable = shown(environment={variable(flag): value})
-    assert list(values_of(key, settings(flag, value))) == [value]
+    by_flag = table_of(flag, shown(flag, value))
+    by_variable = table_of(flag, shown(environment={variable(flag): value}))
+    assert list(values_of(key, tomllib.loads(by_flag))) == [value]
     assert by_flag.replace(f"# {flag}", f"# {variable(flag)}") == by_variable
     assert origin(f"{key} =", by_flag) == flag
 
@@ -86,7 +96,7 @@ def test_a_flag_and_its_variable_do_the_same(flag: str) -> None:
 @pytest.mark.parametrize("flag", SAMPLES)
 def test_help_shows_the_default_that_the_settings_have(flag: str) -> None:
     key = KEYS.get(flag, flag.removeprefix("--").replace("-", "_"))
-    default = ", ".join(values_of(key, settings()))
+    default = ", ".join(values_of(key, tomllib.loads(table_of(flag, shown()))))
     help_text = FLAGS[flag].help or ""
     assert default
     assert help_text.endswith(f"[default: {default}]")
@@ -114,13 +124,18 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
 def test_repeatable_variables_are_separated_by_white_space() -> None:
     environment = {
         "TCPLB_LISTEN": "127.0.0.1:7001  [::1]:7002\n:7003",
-        "TCPLB_BACKEND": " one=127.0.0.1:1,weight=2 127.0.0.1:2 ",
+        "TCPLB_BACKEND": " one=127.0.0.1:1,weight=2,max_connections=9 127.0.0.1:2 ",
     }
     got = settings(environment=environment)
     assert list(values_of("bind", got)) == ["127.0.0.1:7001", "[::1]:7002", ":7003"]
     assert got["pools"]["default"]["backends"] == [
-        {"address": "127.0.0.1:1", "name": "one", "weight": 2},
-        {"address": "127.0.0.1:2", "name": "127.0.0.1:2", "weight": 1},
+        {"address": "127.0.0.1:1", "name": "one", "weight": 2, "max_connections": 9},
+        {
+            "address": "127.0.0.1:2",
+            "name": "127.0.0.1:2",
+            "weight": 1,
+            "max_connections": 0,
+        },
     ]
 
 
@@ -160,7 +175,9 @@ def test_listen_and_backend_replace_those_of_the_file(tmp_path: Path) -> None:
     got = settings("--config", str(file), *flags)
     assert list(values_of("bind", got)) == ["[::1]:7001"]
     assert got["pools"]["web"]["strategy"] == "hash"
-    assert got["pools"]["web"]["backends"] == [{"address": "c:1", "name": "one", "weight": 3}]
+    assert got["pools"]["web"]["backends"] == [
+        {"address": "c:1", "name": "one", "weight": 3, "max_connections": 0}
+    ]
 
 
 @pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("12", 12)])
@@ -168,7 +185,32 @@ def test_max_connections_is_a_number_or_auto(text: str, value: object) -> None:
     assert settings("--max-connections", text)["limits"]["max_connections"] == value
 
 
-@pytest.mark.parametrize("flag", ["--strategy", "--backend", "--max-connections", "--idle-timeout"])
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("1", 1), ("256", 256)])
+def test_workers_are_a_number_or_auto(text: str, value: object) -> None:
+    assert settings("--workers", text)["workers"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "shown_as"),
+    [
+        ("0", "0"),
+        ("257", "257"),
+        ("-1", '"-1"'),
+        ("1.5", '"1.5"'),
+        ("true", '"true"'),
+        ("many", '"many"'),
+    ],
+)
+def test_what_is_no_number_of_workers_is_refused_in_words(text: str, shown_as: str) -> None:
+    result = invoke("config", "show", "--workers", text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    message = 'must be a whole number from 1 to 256, or "auto"'
+    assert result.stderr.splitlines()[-1] == f"--workers: {message} (got {shown_as})"
+
+
+@pytest.mark.parametrize(
+    "flag", ["--strategy", "--backend", "--max-connections", "--idle-timeout", "--workers"]
+)
 def test_a_wrong_value_is_blamed_on_the_flag_or_the_variable_that_has_it(flag: str) -> None:
     wrong = "such,nonsense=1"
     by_flag = invoke("config", "show", flag, wrong)

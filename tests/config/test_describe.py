@@ -28,12 +28,17 @@ def table(**optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
     return st.fixed_dictionaries({}, optional=optional)
 
 
-def backend_tables(name: str, port: int, weight: int) -> dict[str, object]:
-    return {"name": name, "address": f"host.{port}:{port}", "weight": weight}
+def backend_tables(name: str, port: int, weight: int, limit: int) -> dict[str, object]:
+    return {
+        "name": name,
+        "address": f"host.{port}:{port}",
+        "weight": weight,
+        "max_connections": limit,
+    }
 
 
 BACKENDS = st.lists(
-    st.builds(backend_tables, NAMES, st.integers(1, 65535), st.integers(0, 256)),
+    st.builds(backend_tables, NAMES, st.integers(1, 65535), st.integers(0, 256), st.integers(0)),
     min_size=1,
     max_size=3,
     unique_by=lambda backend: str(backend["name"]),
@@ -48,7 +53,7 @@ EJECTS = table(
 POOLS = st.fixed_dictionaries(
     {"backends": BACKENDS},
     optional={
-        "strategy": st.sampled_from(["round-robin", "hash"]),
+        "strategy": st.sampled_from(["round-robin", "hash", "least-connections"]),
         "hash_key": st.sampled_from(["auto", "client", "request"]),
         "eject": EJECTS,
     },
@@ -66,7 +71,10 @@ def configs(draw: st.DrawFn) -> Config:
                     "bind": st.integers(0, 65535).map("[::1]:{}".format),
                     "pool": st.sampled_from(sorted(pools)),
                 },
-                optional={"engine": st.just("streams"), "idle_timeout": DURATIONS},
+                optional={
+                    "engine": st.sampled_from(["streams", "splice"]),
+                    "idle_timeout": DURATIONS,
+                },
             ),
             min_size=1,
             max_size=3,
@@ -76,7 +84,13 @@ def configs(draw: st.DrawFn) -> Config:
     limits = table(max_connections=st.integers(1) | st.just("auto"), drain_timeout=DURATIONS)
     log = table(access=PATHS, format=st.sampled_from(["text", "json"]))
     return Config.model_validate(
-        {"listeners": listeners, "pools": pools, "limits": draw(limits), "log": draw(log)}
+        {
+            "workers": draw(st.integers(1, 256) | st.just("auto")),
+            "listeners": listeners,
+            "pools": pools,
+            "limits": draw(limits),
+            "log": draw(log),
+        }
     )
 
 
@@ -108,6 +122,8 @@ def test_every_line_says_where_it_came_from(load_text: LoadText) -> None:
     assert (
         to_toml(settings)
         == """\
+workers = 1  # default
+
 [[listeners]]  # default
 name = "default"  # default
 bind = "127.0.0.1:9090"  # default
@@ -134,6 +150,7 @@ jitter = 0.1  # default
 address = "a:1"  # tcplb.toml:4
 name = "a:1"  # default
 weight = 1  # default
+max_connections = 0  # default
 
 [limits]  # default
 max_connections = 5  # TCPLB_MAX_CONNECTIONS
@@ -162,7 +179,7 @@ def fields_of(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_the_schema_describes_every_key() -> None:
     fields = fields_of(json_schema())
-    assert len(fields) == 30
+    assert len(fields) == 32
     assert [name for name, field in fields if not field.get("description")] == []
 
 
@@ -192,3 +209,14 @@ def test_defaults_and_examples_match_the_patterns() -> None:
 @pytest.mark.parametrize("key", ["listeners", "pools", "limits", "log"])
 def test_the_schema_has_the_tables(key: str) -> None:
     assert key in json_schema()["properties"]
+
+
+def test_the_schema_has_the_choices() -> None:
+    schema = json_schema()
+    assert schema["$defs"]["StrategyName"]["enum"] == ["round-robin", "hash", "least-connections"]
+    engine = schema["$defs"]["ListenerConfig"]["properties"]["engine"]
+    assert engine["enum"] == ["auto", "streams", "splice"]
+    assert schema["properties"]["workers"]["anyOf"] == [
+        {"type": "integer", "minimum": 1, "maximum": 256},
+        {"const": "auto"},
+    ]

@@ -17,6 +17,7 @@ from tcplb.policy.names import HashKey, StrategyName
 
 def test_the_defaults() -> None:
     config = Config()
+    assert config.workers == 1
     assert config.listeners == (ListenerConfig(),)
     assert list(config.pools) == ["default"]
     assert [backend.name for backend in config.pools["default"].backends] == [
@@ -52,7 +53,19 @@ def test_the_defaults_of_a_pool() -> None:
     eject = pool.eject
     assert (eject.failures, eject.base_time, eject.step, eject.max_time) == (3, 5.0, 5.0, 60.0)
     assert eject.jitter == 0.1
-    assert pool.backends[0].weight == 1
+    assert (pool.backends[0].weight, pool.backends[0].max_connections) == (1, 0)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 256, "auto"])
+def test_workers_are_a_number_or_one_a_core(workers: int | str) -> None:
+    config = Config.model_validate({"workers": workers})
+    assert config.workers == workers
+    assert config.model_dump(mode="json")["workers"] == workers
+
+
+@pytest.mark.parametrize("engine", ["auto", "streams", "splice"])
+def test_engines(engine: str) -> None:
+    assert ListenerConfig.model_validate({"engine": engine}).engine == engine
 
 
 def test_models_are_frozen() -> None:

@@ -48,6 +48,18 @@ def test_a_setting_of_the_whole_process() -> None:
     assert load(None, [override]).config.limits.max_connections == 5
 
 
+def test_a_setting_at_the_top() -> None:
+    settings = load(None, [Override(("workers",), 4, "--workers")])
+    assert settings.config.workers == 4
+    assert settings.origin_of(("workers",)) == "--workers"
+
+
+def test_a_problem_at_the_top_is_told_without_its_path() -> None:
+    assert problems_without_a_file(Override(("workers",), "many", "TCPLB_WORKERS")) == [
+        'TCPLB_WORKERS: must be a whole number from 1 to 256, or "auto" (got "many")'
+    ]
+
+
 def test_the_later_one_counts() -> None:
     settings = load(None, [idle("1s", "TCPLB_IDLE_TIMEOUT"), idle("2s")])
     assert settings.config.listeners[0].idle_timeout == 2.0
@@ -218,6 +230,8 @@ def test_an_override_that_nothing_knows() -> None:
         ("127.0.0.1:8081", {"address": "127.0.0.1:8081"}),
         ("b1=[::1]:8081", {"name": "b1", "address": "[::1]:8081"}),
         ("a:1,weight=0", {"address": "a:1", "weight": 0}),
+        ("a:1,max_connections=100", {"address": "a:1", "max_connections": 100}),
+        ("a:1,max_connections=0,weight=2", {"address": "a:1", "max_connections": 0, "weight": 2}),
         ("b=a:1,weight=-3", {"name": "b", "address": "a:1", "weight": -3}),
         ("=a:1", {"name": "", "address": "a:1"}),
         ("", {"address": ""}),
@@ -230,11 +244,14 @@ def test_parse_backend(text: str, backend: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a:1,weigth=3", 'must be [NAME=]HOST:PORT[,weight=N] (got "a:1,weigth=3"; did you mean'
-            ' "weight=N"?)'),
-        ("a:1,weight", 'must be [NAME=]HOST:PORT[,weight=N] (got "a:1,weight"; did you mean'
-            ' "weight=N"?)'),
-        ("a:1,", 'must be [NAME=]HOST:PORT[,weight=N] (got "a:1,")'),
+        ("a:1,weigth=3", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N]'
+            ' (got "a:1,weigth=3"; did you mean "weight=N"?)'),
+        ("a:1,weight", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N]'
+            ' (got "a:1,weight"; did you mean "weight=N"?)'),
+        ("a:1,", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N] (got "a:1,")'),
+        ("a:1,max_conns=9", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N]'
+            ' (got "a:1,max_conns=9"; did you mean "max_connections=N"?)'),
+        ("a:1,max_connections=x", 'max_connections must be a whole number (got "x")'),
         ("a:1,weight=x", 'weight must be a whole number (got "x")'),
         ("a:1,weight=", 'weight must be a whole number (got "")'),
         ("a:1,weight=1.5", 'weight must be a whole number (got "1.5")'),

@@ -21,6 +21,16 @@ POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
             'limits.max_connections: must be a whole number of at least 1, or "auto" (got true)'),
         ("limits.max_connections = 'many'",
             'limits.max_connections: must be a whole number of at least 1, or "auto" (got "many")'),
+        ("workers = 0", 'workers: must be a whole number from 1 to 256, or "auto" (got 0)'),
+        ("workers = -1", 'workers: must be a whole number from 1 to 256, or "auto" (got -1)'),
+        ("workers = 257", 'workers: must be a whole number from 1 to 256, or "auto" (got 257)'),
+        ("workers = 1.5", 'workers: must be a whole number from 1 to 256, or "auto" (got 1.5)'),
+        ("workers = true", 'workers: must be a whole number from 1 to 256, or "auto" (got true)'),
+        ("workers = '2'", 'workers: must be a whole number from 1 to 256, or "auto" (got "2")'),
+        ("workers = 'many'",
+            'workers: must be a whole number from 1 to 256, or "auto" (got "many")'),
+        ("listeners = [{ engine = 'slice' }]", "listeners[0].engine: must be one of auto, streams,"
+            ' splice (got "slice"; did you mean "splice"?)'),
         ("limits.drain_timeout = '5 parsecs'", "limits.drain_timeout: must be a duration such as"
             ' 250ms, 5s or 1h (got "5 parsecs")'),
         ("limits.drain_timeout = 5", "limits.drain_timeout: must be a duration in quotes, such as"
@@ -43,12 +53,13 @@ POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
             ' "127.0.0.1:8081" (got 9090)'),
         # keys
         ("listener = []", 'listener: unknown key (did you mean "listeners"?)'),
-        ("admin = {}", "admin: unknown key (known here: listeners, pools, limits, log)"),
+        ("admin = {}", "admin: unknown key (known here: workers, listeners, pools, limits, log)"),
         ("limits.max_conections = 5",
             'limits.max_conections: unknown key (did you mean "max_connections"?)'),
         ("limits.x = 5",
             "limits.x: unknown key (known here: max_connections, drain_timeout)"),
-        ('"a\\nb" = 5', '"a\\nb": unknown key (known here: listeners, pools, limits, log)'),
+        ('"a\\nb" = 5',
+            '"a\\nb": unknown key (known here: workers, listeners, pools, limits, log)'),
     ],
 )  # fmt: skip
 def test_one_problem(problems_of: ProblemsOf, line: str, problem: str) -> None:
@@ -58,8 +69,8 @@ def test_one_problem(problems_of: ProblemsOf, line: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("strategy = 'hsah'", "pools.b.strategy: must be one of round-robin, hash"
-            ' (got "hsah"; did you mean "hash"?)'),
+        ("strategy = 'hsah'", "pools.b.strategy: must be one of round-robin, hash,"
+            ' least-connections (got "hsah"; did you mean "hash"?)'),
         ("hash_key = 5", "pools.b.hash_key: must be one of auto, client, request (got 5)"),
         ("eject.failures = 0", "pools.b.eject.failures: must be at least 1 (got 0)"),
         ("eject.failures = 1.5", "pools.b.eject.failures: must be a whole number (got 1.5)"),
@@ -84,8 +95,14 @@ def test_one_problem_of_a_pool(problems_of: ProblemsOf, line: str, problem: str)
         ("address = 'a:1', weight = -1", ".weight: must be at least 0 (got -1)"),
         ("address = 'a:1', weight = 'three'", '.weight: must be a whole number (got "three")'),
         ("address = 'a:1', weight = true", ".weight: must be a whole number (got true)"),
+        ("address = 'a:1', max_connections = -1", ".max_connections: must be at least 0 (got -1)"),
+        ("address = 'a:1', max_connections = 1.5",
+            ".max_connections: must be a whole number (got 1.5)"),
+        ("address = 'a:1', max_connections = 'auto'",
+            '.max_connections: must be a whole number (got "auto")'),
         ("address = 'a:1', weigth = 3", '.weigth: unknown key (did you mean "weight"?)'),
-        ("address = 'a:1', x = 3", ".x: unknown key (known here: address, name, weight)"),
+        ("address = 'a:1', x = 3",
+            ".x: unknown key (known here: address, name, weight, max_connections)"),
         ("address = 'a'", '.address: must be HOST:PORT, but the port is missing (got "a")'),
         ("address = 'a:1', name = 'a b'",
             '.name: must be made of letters, digits and . _ - : % [ ] (got "a b")'),
@@ -147,14 +164,15 @@ format = "xml"
 
 def test_all_problems_at_once_in_the_order_of_the_file(problems_of: ProblemsOf) -> None:
     assert problems_of(ALL_WRONG) == [
-        "tcplb.toml:1: idel_timeout: unknown key (known here: listeners, pools, limits, log)",
+        "tcplb.toml:1: idel_timeout: unknown key"
+        " (known here: workers, listeners, pools, limits, log)",
         'tcplb.toml:4: listeners[0].pool: no such pool (got "wbe"; did you mean "web"?)',
         "tcplb.toml:6: listeners[1].bind: must be unique, but listeners[0] has it too"
         ' (got "127.0.0.1:80")',
         "tcplb.toml:7: listeners[1].name: must be a string in quotes (got 4)",
         "tcplb.toml:9: listeners[1].idle_timeout: must be a duration such as 250ms, 5s or 1h"
         ' (got "5 parsecs")',
-        "tcplb.toml:11: pools.web.strategy: must be one of round-robin, hash"
+        "tcplb.toml:11: pools.web.strategy: must be one of round-robin, hash, least-connections"
         ' (got "hsah"; did you mean "hash"?)',
         "tcplb.toml:14: pools.web.backends[0].weight: must be at most 256 (got 999)",
         'tcplb.toml:16: pools.web.backends[1].address: must be unique in its pool unless it has a "'

@@ -66,7 +66,7 @@ def test_origins(load_text: LoadText, path: tuple[str | int, ...], origin: str) 
 
 def test_every_value_has_its_own_origin() -> None:
     assert set(load(None).origins.values()) == {"default"}
-    assert len(load(None).origins) == 45
+    assert len(load(None).origins) == 50
 
 
 def test_settings_are_frozen() -> None:
@@ -103,12 +103,16 @@ def test_the_example_loads_and_shows_every_default() -> None:
     names = {"name": "web", "pool": "web"}
     assert config.listeners[0] == default.listeners[0].model_copy(update=names)
     assert config.pools["web"].eject == default.pools["default"].eject
-    assert (config.limits, config.log) == (default.limits, default.log)
+    assert (config.workers, config.limits, config.log) == (
+        default.workers,
+        default.limits,
+        default.log,
+    )
     shown = {path for path, origin in settings.origins.items() if origin != "default"}
     first = {path for path in settings.origins if path[:2] == ("listeners", 0)}
     web = {path for path in settings.origins if path[:3] == ("pools", "web", "eject")}
     backend = {path for path in settings.origins if path[:4] == ("pools", "web", "backends", 0)}
-    whole = {path for path in settings.origins if path[0] in {"limits", "log"}}
+    whole = {path for path in settings.origins if path[0] in {"workers", "limits", "log"}}
     assert first | web | backend | whole <= shown
 
 

@@ -22,6 +22,12 @@ def backend(name: str, weight: int = 1) -> Backend:
     return Backend(name, "127.0.0.1", 8081, weight)
 
 
+def limited(**limits: int) -> list[Backend]:
+    return [
+        Backend(name, "127.0.0.1", 8081, max_connections=limit) for name, limit in limits.items()
+    ]
+
+
 def named(*names: str) -> list[Backend]:
     return [backend(name) for name in names]
 

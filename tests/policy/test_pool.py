@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 from tcplb.policy.backend import Backend
 from tcplb.policy.health import EjectPolicy, State, Transition
 from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.occupancy import LocalOccupancy, Occupancy
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.pool import Lease, Pool
 from tcplb.policy.ring import HashRing
@@ -36,8 +37,17 @@ def make_pool(
     strategy: StrategyName = StrategyName.ROUND_ROBIN,
     *,
     eject: EjectPolicy = STEADY,
+    occupancy: Occupancy | None = None,
 ) -> Pool:
-    return Pool("web", backends, make_strategy(strategy, backends), eject=eject, rng=Random(1))
+    occupancy = occupancy or LocalOccupancy(len(backends))
+    return Pool(
+        "web",
+        backends,
+        make_strategy(strategy, backends, occupancy),
+        eject=eject,
+        rng=Random(1),
+        occupancy=occupancy,
+    )
 
 
 def acquire(pool: Pool, now: float, exclude: Collection[str] = (), key: bytes = b"key") -> Lease:

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from fractions import Fraction
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tcplb.policy.backend import Backend
+from tcplb.policy.least_connections import LOOKS, LeastConnections
+from tcplb.policy.occupancy import LocalOccupancy
+from tests.policy.backends import backend_lists, named, names, weighted
+
+POSITIVE = st.integers(1, 9)
+
+
+class Table:
+    """A strategy, and the counts that it goes by, which anybody may change."""
+
+    def __init__(self, backends: list[Backend]) -> None:
+        self.backends = backends
+        self.occupancy = LocalOccupancy(len(backends))
+        self.strategy = LeastConnections(backends, self.occupancy)
+        self.positions = {backend.name: position for position, backend in enumerate(backends)}
+
+    def enter(self, name: str, times: int = 1) -> None:
+        for _ in range(times):
+            self.occupancy.try_enter(self.positions[name], 0)
+
+    def leave(self, name: str, times: int = 1) -> None:
+        for _ in range(times):
+            self.occupancy.leave(self.positions[name])
+
+    def load(self, name: str) -> Fraction:
+        position = self.positions[name]
+        return Fraction(self.occupancy.active(position), self.backends[position].weight)
+
+    def order(self) -> list[str]:
+        return names(self.strategy.order())
+
+    def pick(self, rejected: Collection[str] = ()) -> str:
+        """Return the first one in the order that the caller does not reject."""
+        return next(one.name for one in self.strategy.order() if one.name not in rejected)
+
+
+def test_the_one_with_the_fewest_connections_comes_first() -> None:
+    table = Table(named("a", "b", "c"))
+    table.enter("a", 3)
+    table.enter("b", 1)
+    table.enter("c", 2)
+    assert table.order() == ["b", "c", "a"]
+
+
+def test_connections_count_by_weight() -> None:
+    table = Table(weighted(a=4, b=1))
+    table.enter("a", 3)
+    table.enter("b", 1)
+    assert table.order() == ["a", "b"]
+    table.enter("a", 2)
+    assert table.order() == ["b", "a"]
+
+
+def test_a_burst_of_lasting_connections_fills_all_by_weight() -> None:
+    table = Table(weighted(a=3, b=1, c=2))
+    for _ in range(60):
+        table.enter(table.pick())
+    assert [table.load(name) for name in "abc"] == [10, 10, 10]
+
+
+def test_equals_start_with_the_backends_in_the_order_given_and_take_turns() -> None:
+    table = Table(named("d", "b", "a", "c"))
+    assert [table.pick() for _ in range(12)] == ["d", "b", "a", "c"] * 3
+
+
+def test_equals_take_turns_by_weight_without_a_long_burst() -> None:
+    table = Table(weighted(a=5, b=1, c=1))
+    assert "".join(table.pick() for _ in range(14)) == "aaabcaa" * 2
+
+
+@given(backend_lists(min_size=1, weights=POSITIVE), st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_shares_of_equals_are_by_weight_to_within_one_turn(
+    backends: list[Backend], rounds: int
+) -> None:
+    table = Table(backends)
+    turns = rounds * sum(backend.weight for backend in backends)
+    counted = Counter(table.pick() for _ in range(turns))
+    for backend in backends:
+        assert abs(counted[backend.name] - rounds * backend.weight) <= 1
+
+
+def test_one_that_was_busy_for_long_has_saved_up_one_turn_at_most() -> None:
+    table = Table(named("a", "b"))
+    table.enter("a")
+    assert [table.pick() for _ in range(100)] == ["b"] * 100
+    table.leave("a")
+    assert [table.pick() for _ in range(8)] == ["a", "a", "b", "a", "b", "a", "b", "a"]
+
+
+def test_one_that_is_passed_by_has_lost_no_turns() -> None:
+    table = Table(named("a", "b", "c"))  # a is ejected, so it has no connection and comes first
+    assert Counter(table.pick(rejected="a") for _ in range(100)) == {"b": 50, "c": 50}
+    counted = Counter(table.pick() for _ in range(300))
+    assert all(99 <= counted[name] <= 101 for name in "abc")
+
+
+def test_when_nobody_suits_the_next_order_begins_with_another() -> None:
+    table = Table(named("a", "b", "c"))
+    first = [table.order()[0] for _ in range(6)]
+    assert first == ["a", "b", "c"] * 2
+
+
+def test_weight_0_is_never_given_whatever_its_position() -> None:
+    table = Table(weighted(drained=0, a=1, b=1))
+    table.enter("a")
+    assert table.order() == ["b", "a"]
+
+
+@pytest.mark.parametrize("others", [0, LOOKS - 1, 5 * LOOKS])
+def test_whoever_has_become_busier_is_never_given_for_what_it_was(others: int) -> None:
+    table = Table(named("a", *(f"b{number}" for number in range(others)), "last"))
+    assert table.pick() == "a"
+    for backend in table.backends[:-1]:
+        table.enter(backend.name)
+    assert table.pick() == "last"
+
+
+@pytest.mark.parametrize("size", [2, LOOKS, LOOKS + 1, 10 * LOOKS])
+def test_one_that_has_become_less_busy_is_noticed_when_all_have_been_looked_at(size: int) -> None:
+    table = Table(named(*(f"b{number}" for number in range(size))))
+    for backend in table.backends:
+        table.enter(backend.name, 2)
+    table.order()
+    table.leave(f"b{size // 2}", 2)
+    orders = -(-size // LOOKS)
+    assert f"b{size // 2}" in [table.order()[0] for _ in range(orders)]
+
+
+@given(
+    backend_lists(min_size=1, max_size=LOOKS),
+    st.lists(st.tuples(st.booleans(), st.integers(0, LOOKS - 1)), max_size=60),
+)
+@settings(max_examples=150, deadline=None)
+def test_up_to_a_few_backends_the_order_is_exact_whoever_changes_the_counts(
+    backends: list[Backend], changes: list[tuple[bool, int]]
+) -> None:
+    table = Table(backends)
+    for enters, number in changes:
+        name = backends[number % len(backends)].name
+        if enters:
+            table.enter(name)
+        elif table.occupancy.active(table.positions[name]):
+            table.leave(name)
+        loads = [table.load(one) for one in table.order()]
+        assert loads == sorted(loads)
+        assert len(loads) == sum(backend.weight > 0 for backend in backends)
+
+
+@given(st.integers(LOOKS + 1, 40), st.data())
+@settings(max_examples=50, deadline=None)
+def test_with_many_backends_every_order_is_whole_and_ends(size: int, data: st.DataObject) -> None:
+    table = Table(named(*(f"b{number}" for number in range(size))))
+    everybody = sorted(names(table.backends))
+    some = st.lists(st.integers(0, size - 1), max_size=20)
+    for _ in range(10):
+        for number in data.draw(some):
+            table.enter(f"b{number}")
+        for number in data.draw(some):
+            if table.occupancy.active(number):
+                table.leave(f"b{number}")
+        assert sorted(table.order()) == everybody
+        table.pick(rejected={f"b{number}" for number in data.draw(some)} - {"b0"})
+
+
+def test_a_thousand_backends_that_come_and_go_stay_even() -> None:
+    size, open_at_once = 1000, 5000
+    table = Table(named(*(f"b{number}" for number in range(size))))
+    sessions: list[str] = []
+    for _ in range(3 * open_at_once):
+        name = table.pick()
+        table.enter(name)
+        sessions.append(name)
+        if len(sessions) > open_at_once:
+            table.leave(sessions.pop(0))
+    loads = sorted(table.load(backend.name) for backend in table.backends)
+    assert loads[0] >= 4
+    assert loads[-1] <= 6
+
+
+def test_what_is_kept_does_not_grow_with_the_traffic() -> None:
+    table = Table(named("a", "b", "c"))
+    for name in "abc":
+        table.enter(name, 5)
+    rng = Random(1)
+    for _ in range(1000):
+        table.leave(rng.choice([name for name in "abc" if table.load(name)]))
+        table.enter(table.pick())
+    assert len(table.strategy._heap) <= 3 * len(table.backends)
+
+
+def test_shares_are_weights_over_their_sum() -> None:
+    shares = Table(weighted(a=3, b=1, c=0)).strategy.shares()
+    assert shares == pytest.approx({"a": 0.75, "b": 0.25})
