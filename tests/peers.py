@@ -64,6 +64,8 @@ class Peer:
         try:
             async with asyncio.timeout(PATIENCE):
                 await peer._loop.sock_connect(sock, address)
+        except ConnectionResetError:
+            peer._was_reset = True  # it was accepted, and reset before the kernel told us so
         except BaseException:
             sock.close()
             raise

@@ -8,7 +8,8 @@ import os
 import socket
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.outcome import Outcome
@@ -39,6 +40,76 @@ def outcome_of(error: OSError) -> Outcome:
     return _OUTCOMES.get(error.errno or 0, Outcome.UNREACHABLE)
 
 
+class Target(NamedTuple):
+    """An address that can be connected to."""
+
+    family: int
+    address: SocketAddress
+    may_be_us: bool
+    """The kernel may pick this very port as the source of a connection to it: `check_connected`."""
+
+
+@lru_cache(maxsize=4096)
+def known_target(host: str, port: int) -> Target | None:
+    """Return the target that an IP address and a port are, None for a name."""
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return None
+    return _target(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))
+
+
+async def resolve(host: str, port: int) -> list[Target]:
+    """Return the targets of a host, for a name in the resolver's order. Raises OSError."""
+    known = known_target(host, port)
+    if known is not None:
+        return [known]
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that is empty or longer than 63 bytes
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
+    return [_target(family, address) for family, _, _, _, address in found]
+
+
+def _target(family: int, address: SocketAddress) -> Target:
+    first, last = _local_ports()
+    return Target(family, address, first <= address[1] <= last)
+
+
+@lru_cache(maxsize=1)
+def _local_ports() -> tuple[int, int]:
+    """Return the range that the kernel picks source ports from (ip(7)), or else all ports."""
+    try:
+        first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        return int(first), int(last)
+    except (OSError, ValueError):
+        return 1, 65535
+
+
+def prepare(sock: socket.SocketType) -> None:
+    """Set the options of a socket that is going to be connected to a backend."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def connected_to_itself(sock: socket.SocketType, target: Target) -> bool:
+    """Whether `sock`, connected to `target`, is connected to itself.
+
+    Dialling a dead port of this machine, the kernel may pick that very port as the source, and
+    TCP's simultaneous open then connects the socket to itself.
+    """
+    if not target.may_be_us or sock.getsockname()[1] != target.address[1]:
+        return False
+    return bool(sock.getsockname() == sock.getpeername())
+
+
+def connect_error(number: int) -> OSError:
+    """Return the error that a connect ended with; 0 stands for one to itself."""
+    number = number or errno.ECONNREFUSED
+    return OSError(number, os.strerror(number))
+
+
 async def connect(backend: Backend) -> socket.socket:
     """Return a non-blocking socket connected to `backend`. Raises OSError, the last one met.
 
@@ -46,14 +117,12 @@ async def connect(backend: Backend) -> socket.socket:
     """
     loop = asyncio.get_running_loop()
     error: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
-    for family, address in await _resolve(loop, backend):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+    for target in await resolve(backend.host, backend.port):
+        sock = socket.socket(target.family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            await _connect(loop, sock, address)
-            _refuse_self_connect(sock)
+            prepare(sock)
+            await _connect(loop, sock, target)
         except OSError as failure:
             sock.close()
             error = failure
@@ -65,12 +134,10 @@ async def connect(backend: Backend) -> socket.socket:
     raise error
 
 
-async def _connect(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, address: SocketAddress
-) -> None:
+async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: Target) -> None:
     # Not `loop.sock_connect`: uvloop's sends even an IP address through getaddrinfo in a thread,
     # which costs more than all the rest of a dial (docs/performance.md).
-    error = sock.connect_ex(address)
+    error = sock.connect_ex(target.address)
     if error == errno.EINPROGRESS:
         connected = loop.create_future()
         loop.add_writer(sock, _set_done, connected)
@@ -79,40 +146,10 @@ async def _connect(
         finally:
             loop.remove_writer(sock)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
+    if error or connected_to_itself(sock, target):
+        raise connect_error(error)
 
 
 def _set_done(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-async def _resolve(
-    loop: asyncio.AbstractEventLoop, backend: Backend
-) -> list[tuple[int, SocketAddress]]:
-    family = _family_of(backend.host)
-    if family is not None:
-        return [(family, (backend.host, backend.port))]
-    try:
-        found = await loop.getaddrinfo(backend.host, backend.port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that is empty or longer than 63 bytes
-        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
-    return [(family, address) for family, _, _, _, address in found]
-
-
-@lru_cache(maxsize=4096)
-def _family_of(host: str) -> int | None:
-    """Return the address family of an IP address, None for a name."""
-    try:
-        version = ip_address(host).version
-    except ValueError:
-        return None
-    return socket.AF_INET if version == 4 else socket.AF_INET6
-
-
-def _refuse_self_connect(sock: socket.socket) -> None:
-    # Dialling a dead port of this machine, the kernel may pick that very port as the source, and
-    # TCP's simultaneous open then connects the socket to itself.
-    if sock.getsockname() == sock.getpeername():
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from socket import socket
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from socket import SocketType
+from typing import Any, Protocol
 
+from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
 from tcplb.policy.outcome import Outcome
@@ -28,27 +29,16 @@ class Timeouts:
     """No byte in the direction that is still open, once the other one has ended."""
 
 
-@dataclass(slots=True)
-class Count:
-    """Bytes moved in one direction."""
-
-    moved: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What a relay has moved: `up` is from the client to the backend, `down` the other way."""
-
-    up: Count = field(default_factory=Count)
-    down: Count = field(default_factory=Count)
-
-
 class Connection(Protocol):
     """One side of a session: the client's connection or the backend's."""
 
     @property
     def lost(self) -> bool:
         """Whether the peer has reset the connection, as far as is known."""
+
+    @property
+    def moved(self) -> int:
+        """How many bytes the relay has taken from this connection and handed to the other."""
 
     async def peek(self, beyond: int, timeout: float) -> bytes:
         """Return all bytes received so far without consuming them.
@@ -76,12 +66,21 @@ class Connection(Protocol):
 LateDial = Callable[["Connection | Outcome"], None]
 """Is told how a dial ended that nobody waits for any more, and owns the connection, if any."""
 
+Life = Coroutine[Any, Any, None]
+"""A session from its begin to its end. It raises nothing but CancelledError."""
+
 
 class Engine(Protocol):
-    """Moves the bytes of sessions."""
+    """Moves the bytes of sessions, and runs them."""
 
-    async def adopt(self, client: socket) -> Connection:
-        """Take over an accepted socket."""
+    def start(self, life: Life) -> object:
+        """Run a session, now or soon; return what `cancel` takes."""
+
+    def cancel(self, started: Any) -> None:
+        """Raise CancelledError in a session where it waits, now or soon."""
+
+    async def adopt(self, client: SocketType) -> Connection:
+        """Take over an accepted, non-blocking socket."""
 
     async def dial(self, backend: Backend, timeout: float) -> Connection | Outcome:
         """Connect to `backend` within `timeout` seconds, or say why not."""
@@ -95,9 +94,9 @@ class Engine(Protocol):
         """
 
     async def relay(
-        self, client: Connection, backend: Connection, timeouts: Timeouts, flow: Flow
+        self, client: Connection, backend: Connection, timers: QuietTimers
     ) -> Termination:
-        """Carry bytes both ways until the session is over; count them in `flow`.
+        """Carry bytes both ways until the session is over.
 
         Both connections are closed or reset, as the session's end demands, on return.
         """

@@ -1,4 +1,4 @@
-"""The facts of one ended session, and its line in the access log.
+"""The facts of one session, noted as they come about, and its line in the access log.
 
 The text form has the fields of HAProxy's tcplog in its order (HAProxy's configuration manual,
 §8.2.2); the bytes uploaded, which tcplog lacks, come after them::
@@ -14,44 +14,68 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from tcplb.dataplane.termination import Termination
 
 NO_BACKEND = "<NOSRV>"
 
 
-@dataclass(frozen=True, slots=True)
-class Active:
+class Active(NamedTuple):
     """Sessions that were open when this one ended, itself included."""
 
-    process: int
-    listener: int
-    pool: int
-    backend: int
+    process: int = 0
+    listener: int = 0
+    pool: int = 0
+    backend: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """One session, from accept to release. Times are in ms; -1 is "did not come to it"."""
+    """One session, from accept to release. A session writes it; when it is over, it is complete."""
 
     accepted_at: float
     """Seconds since the epoch."""
-    client_host: str
-    client_port: int
+    began: float
+    """The same instant, in seconds of the clock that times the rest."""
     listener: str
     pool: str
-    backend: str | None
-    key: bytes
+    client_host: str
+    client_port: int
+    key: bytes = b""
     """What the strategy placed: a request target or a client address; empty if it needs none."""
-    classify_ms: int
-    queue_ms: int
-    connect_ms: int
-    total_ms: int
-    bytes_up: int
-    bytes_down: int
-    attempts: int
-    active: Active
-    termination: Termination
+    dialled: float | None = None
+    """When the first dial began; None if it did not come to that."""
+    attempts: int = 0
+    backend: str | None = None
+    """The one dialled last."""
+    connected: float | None = None
+    ended: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    active: Active = Active()
+    termination: Termination = Termination.NORMAL
+
+    @property
+    def classify_ms(self) -> int:
+        """Milliseconds until there was a key to place; -1 if it did not come to it."""
+        return _ms(self.began, self.dialled)
+
+    @property
+    def queue_ms(self) -> int:
+        """Milliseconds spent in a queue; -1 if it did not come to it."""
+        return -1 if self.dialled is None else 0
+
+    @property
+    def connect_ms(self) -> int:
+        """Milliseconds for all dials; -1 if none connected."""
+        return _ms(self.dialled, self.connected)
+
+    @property
+    def total_ms(self) -> int:
+        """Milliseconds from accept to release."""
+        return _ms(self.began, self.ended)
 
 
 RecordSink = Callable[[Record], None]
@@ -59,25 +83,32 @@ RecordSink = Callable[[Record], None]
 
 def to_tcplog(record: Record) -> str:
     """Return the record as one line in the order of HAProxy's tcplog, without a line end."""
-    retries = f"+{record.attempts - 1}" if record.attempts > 1 else "0"
+    host = record.client_host
+    whole = int(record.accepted_at)
+    dialled, connected = record.dialled, record.connected
     active = record.active
     return (
-        f"{_endpoint(record)} [{_timestamp(record.accepted_at)}] "
+        f"{f'[{host}]' if ':' in host else host}:{record.client_port} "
+        f"[{_clock(whole)}.{int((record.accepted_at - whole) * 1000):03d}] "
         f"{record.listener} {record.pool}/{record.backend or NO_BACKEND} "
-        f"{record.queue_ms}/{record.connect_ms}/{record.total_ms} "
+        f"{'-1' if dialled is None else '0'}/"
+        f"{-1 if connected is None or dialled is None else int((connected - dialled) * 1000)}/"
+        f"{int((record.ended - record.began) * 1000)} "
         f"{record.bytes_down} {record.termination.code} "
-        f"{active.process}/{active.listener}/{active.pool}/{active.backend}/{retries} "
+        f"{active.process}/{active.listener}/{active.pool}/{active.backend}/"
+        f"{f'+{record.attempts - 1}' if record.attempts > 1 else '0'} "
         f"0/0 {record.bytes_up}"
     )
 
 
 def to_json(record: Record) -> str:
     """Return the record as one line of JSON, ASCII only, without a line end."""
+    host = record.client_host
     active = record.active
     return json.dumps(
         {
             "time": _iso(record.accepted_at),
-            "client": _endpoint(record),
+            "client": f"{f'[{host}]' if ':' in host else host}:{record.client_port}",
             "listener": record.listener,
             "pool": record.pool,
             "backend": record.backend,
@@ -101,16 +132,16 @@ def to_json(record: Record) -> str:
     )
 
 
-def _endpoint(record: Record) -> str:
-    host = record.client_host
-    return f"[{host}]:{record.client_port}" if ":" in host else f"{host}:{record.client_port}"
+def _ms(since: float | None, until: float | None) -> int:
+    if since is None or until is None:
+        return -1
+    return int((until - since) * 1000)
 
 
-def _timestamp(seconds: float) -> str:
-    """Local time as in HAProxy's logs, to the millisecond."""
-    whole = int(seconds)
-    clock = time.strftime("%d/%b/%Y:%H:%M:%S", time.localtime(whole))
-    return f"{clock}.{int((seconds - whole) * 1000):03d}"
+@lru_cache(maxsize=16)  # it changes once a second; strftime and localtime take 3 µs
+def _clock(seconds: int) -> str:
+    """Local time as in HAProxy's logs."""
+    return time.strftime("%d/%b/%Y:%H:%M:%S", time.localtime(seconds))
 
 
 def _iso(seconds: float) -> str:

@@ -1,22 +1,23 @@
-"""Two pumps, one a direction, and the rules for how a session of two directions ends.
+"""The rules for how a session of two directions ends, for every engine.
 
 - A FIN is forwarded after every byte before it, and the other direction lives on (half-close).
 - A reset is forwarded as a reset, but never over bytes that can still be delivered.
 - A side that reset the connection cannot receive any more, but what it sent before still counts:
   a server may well answer, and close while the request is still being sent.
+
+A pump carries one direction; how it does that is the engine's.
 """
 
 from __future__ import annotations
 
-import asyncio
+from abc import ABC, abstractmethod
 from enum import Enum, auto
+from typing import Generic, Protocol, TypeVar
 
-from tcplb.dataplane.engine import Count, Flow
-from tcplb.dataplane.quiet import QuietTimer
-from tcplb.dataplane.stream_connection import StreamConnection
+from tcplb.dataplane.engine import Connection
+from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.termination import Termination
 
-_BOTH = 2
 _FLUSH_LOOK_FIRST = 0.001
 _FLUSH_LOOK_LONGEST = 0.1
 
@@ -25,149 +26,152 @@ class PumpEnd(Enum):
     """Why a pump stopped."""
 
     FIN = auto()
-    """The source has sent everything, and the sink has been told so."""
+    """The source has sent everything, and the sink has taken it."""
     SOURCE_RESET = auto()
     SINK_RESET = auto()
 
 
-async def pump(source: StreamConnection, sink: StreamConnection, count: Count) -> PumpEnd:
-    """Carry bytes from `source` to `sink` until one of them ends. At most one chunk is held."""
-    while True:
-        try:
-            data = await source.receive()
-        except ConnectionResetError:
-            return PumpEnd.SOURCE_RESET
-        try:
-            if not data:
-                sink.send_fin()
-                return PumpEnd.FIN
-            await sink.send(data)
-        except ConnectionResetError:
-            return PumpEnd.SINK_RESET
-        count.moved += len(data)
+class Relayed(Connection, Protocol):
+    """What a relay needs to know of a connection, beyond what a session does."""
+
+    def send_fin(self) -> None:
+        """Send a FIN after all that was sent. Raises ConnectionResetError."""
+
+    def buffered(self) -> bool:
+        """Whether bytes that were to be sent are still in this process, not in the kernel."""
+
+    def unsent(self) -> int:
+        """Return the bytes that the peer's kernel has not acknowledged, a FIN not counted."""
 
 
-class Relay:
-    """Carries the bytes of one session."""
+Side = TypeVar("Side", bound=Relayed)
 
-    def __init__(
-        self,
-        client: StreamConnection,
-        backend: StreamConnection,
-        flow: Flow,
-        *,
-        idle: QuietTimer,
-        half_closed: QuietTimer,
-    ) -> None:
-        self._client = client
-        self._backend = backend
-        self._flow = flow
-        self._idle = idle
-        self._half_closed = half_closed
-        self._up: asyncio.Task[PumpEnd]
-        self._down: asyncio.Task[PumpEnd]
-        self._over: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
-        self._ended = 0
+
+class Relay(ABC, Generic[Side]):
+    """Judges the ends of a session's two pumps. An engine adds how they run."""
+
+    __slots__ = (
+        "_expired",
+        "_first_end",
+        "_first_reset",
+        "_timer",
+        "_timers",
+        "backend",
+        "client",
+        "termination",
+    )
+
+    def __init__(self, client: Side, backend: Side, timers: QuietTimers) -> None:
+        self.client = client
+        self.backend = backend
+        self._timers = timers
+        self._timer = timers.idle
+        """The one that watches."""
+        self._first_end: Side | None = None
+        """The source of the direction that has ended."""
         self._first_reset: Termination | None = None
         self._expired = False
+        self.termination: Termination | None = None
+        """Set when the session is over."""
 
-    async def run(self) -> Termination:
-        """Relay until the session is over, then end both connections as its end demands."""
-        client, backend = self._client, self._backend
-        self._up = asyncio.create_task(pump(client, backend, self._flow.up), name="pump up")
-        self._down = asyncio.create_task(pump(backend, client, self._flow.down), name="pump down")
-        self._up.add_done_callback(self._pump_ended)
-        self._down.add_done_callback(self._pump_ended)
-        self._idle.watch(self)
-        try:
-            termination = await self._over
-            await self._stop_pumps()
-            await self._end(termination)
-        finally:
-            self._idle.forget(self)
-            self._half_closed.forget(self)
-            await self._stop_pumps()
-        return termination
+    @abstractmethod
+    def _wake(self) -> None:
+        """Let `run` go on: the session is over."""
 
-    def _pump_ended(self, ended: asyncio.Task[PumpEnd]) -> None:
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
+
+    # -- what ends a session ------------------------------------------------------------------
+
+    def pump_ended(self, source: Side, end: PumpEnd) -> None:
         """One pump is done: is the session over, or half-closed?"""
-        if self._over.done() or ended.cancelled():
+        if self.termination is not None:
             return
-        if (bug := ended.exception()) is not None:
-            self._over.set_exception(bug)
-            return
-        self._ended += 1
-        self._first_reset = self._first_reset or self._reset_by(ended)
+        first = self._first_end is None
+        if first and end is PumpEnd.FIN:
+            end = self._forward_fin(source)  # behind the last FIN both sides are closed anyway
+        if end is not PumpEnd.FIN and self._first_reset is None:
+            self._first_reset = self._reset_by(source, end)
         # After a reset was read, the other pump has nobody left to send to.
-        if self._ended == _BOTH or ended.result() is PumpEnd.SOURCE_RESET:
-            self._over.set_result(self._first_reset or Termination.NORMAL)
+        if first and end is not PumpEnd.SOURCE_RESET:
+            self._half_close(source)
         else:
-            self._idle.forget(self)
-            self._half_closed.watch(self)
+            self._finish(self._first_reset or Termination.NORMAL)
 
-    def _reset_by(self, ended: asyncio.Task[PumpEnd]) -> Termination | None:
-        """Return who has reset the connection, if that is what ended the pump."""
-        end = ended.result()
-        if end is PumpEnd.FIN:
-            return None
-        from_client = ended is self._up
+    def _half_close(self, source: Side) -> None:
+        self._first_end = source
+        self._watch_half_closed()
+
+    def _watch_half_closed(self) -> None:
+        self._timer.forget(self)
+        self._timer = self._timers.half_closed
+        self._timer.watch(self)
+
+    def side_lost(self, side: Side) -> None:
+        """Hear that `side` was reset, at once; if its pump still runs, that finds out itself."""
+        if self._first_end is side:
+            self._finish(self._first_reset or self._reset_by(side, PumpEnd.SOURCE_RESET))
+
+    def _finish(self, termination: Termination) -> None:
+        if self.termination is None:
+            self.termination = termination
+            self._wake()
+
+    def _forward_fin(self, source: Side) -> PumpEnd:
+        try:
+            (self.backend if source is self.client else self.client).send_fin()
+        except ConnectionResetError:
+            return PumpEnd.SINK_RESET
+        return PumpEnd.FIN
+
+    def _reset_by(self, source: Side, end: PumpEnd) -> Termination:
+        from_client = source is self.client
         by_client = from_client is (end is PumpEnd.SOURCE_RESET)
         return Termination.CLIENT_RESET if by_client else Termination.BACKEND_RESET
-
-    async def _stop_pumps(self) -> None:
-        running = {pump_task for pump_task in (self._up, self._down) if not pump_task.done()}
-        if running:
-            for pump_task in running:
-                pump_task.cancel()
-            await asyncio.wait(running)
 
     # -- time-outs (called by QuietTimer) -----------------------------------------------------
 
     def progress(self) -> int:
         """Return a number that changes when a byte moves, be it only out of the send queues."""
-        unsent = self._client.unsent() + self._backend.unsent()
-        return self._flow.up.moved + self._flow.down.moved - unsent
+        client, backend = self.client, self.backend
+        return client.moved + backend.moved - client.unsent() - backend.unsent()
 
     def expire(self) -> None:
         """Give up: nothing moves any more."""
         self._expired = True
-        if self._over.done():
-            return
-        if self._up.done():
-            self._over.set_result(Termination.BACKEND_STAYED_OPEN)
-        elif self._down.done():
-            self._over.set_result(Termination.CLIENT_STAYED_OPEN)
+        if self._first_end is None:
+            self._finish(Termination.IDLE)
+        elif self._first_end is self.client:
+            self._finish(Termination.BACKEND_STAYED_OPEN)
         else:
-            self._over.set_result(Termination.IDLE)
+            self._finish(Termination.CLIENT_STAYED_OPEN)
 
     # -- the end ------------------------------------------------------------------------------
 
     async def _end(self, termination: Termination) -> None:
+        """End both connections as `termination` demands. The pumps have been stopped."""
         if termination is Termination.CLIENT_RESET:
-            self._client.reset()
-            await self._reset_when_delivered(self._backend)
+            self.client.reset()
+            await self._reset_when_delivered(self.backend)
         elif termination is Termination.BACKEND_RESET:
-            self._backend.reset()
-            await self._reset_when_delivered(self._client)
+            self.backend.reset()
+            await self._reset_when_delivered(self.client)
         else:
-            for connection in (self._client, self._backend):
-                _close_or_reset(connection)
-        await self._client.wait_closed()
-        await self._backend.wait_closed()
+            _close_or_reset(self.client)
+            _close_or_reset(self.backend)
 
-    async def _reset_when_delivered(self, connection: StreamConnection) -> None:
+    async def _reset_when_delivered(self, connection: Side) -> None:
         # A RST makes the kernel drop what it has not sent yet. There is no event for "all was
         # acknowledged", so it is looked for; mostly the first look finds nothing to wait for.
-        self._idle.forget(self)
-        self._half_closed.watch(self)
+        self._watch_half_closed()
         delay = _FLUSH_LOOK_FIRST
         while connection.unsent() and not connection.lost and not self._expired:
-            await asyncio.sleep(delay)
+            await self._sleep(delay)
             delay = min(delay * 2, _FLUSH_LOOK_LONGEST)
         connection.reset()
 
 
-def _close_or_reset(connection: StreamConnection) -> None:
+def _close_or_reset(connection: Relayed) -> None:
     """Close in good order if all was delivered; a FIN behind lost bytes would be a lie."""
     if connection.buffered():
         connection.reset()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from socket import socket
+from socket import SocketType
 
-from tcplb.dataplane.counters import Counters
-from tcplb.dataplane.engine import Connection, Engine, Flow, Timeouts
+from tcplb.dataplane.counters import BackendCounters, Counters
+from tcplb.dataplane.dial import SocketAddress
+from tcplb.dataplane.engine import Connection, Engine, Timeouts
+from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.record import Active, Record, RecordSink
 from tcplb.dataplane.termination import Phase, Termination, after_failed_dial
 from tcplb.policy.classify import NEED_MORE, RequestTarget, classify, client_key
-from tcplb.policy.health import State
+from tcplb.policy.health import State, Transition
 from tcplb.policy.names import HashKey
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.pool import Lease, Pool
@@ -25,6 +27,12 @@ FIRST_BYTE_WAIT = 0.2
 
 TRIAL_PATIENCE = 0.1
 """Seconds that a client waits for a backend on trial before it goes to the next one."""
+
+_TRANSITION_LEVELS = {
+    State.EJECTED: logging.WARNING,
+    State.IN: logging.INFO,
+    State.ON_TRIAL: logging.DEBUG,
+}
 
 _ANSWER_TIME = 1.0
 _BODY = b"No backend is available to take this connection.\n"
@@ -41,6 +49,12 @@ log = logging.getLogger("tcplb.session")
 health_log = logging.getLogger("tcplb.health")
 
 
+def log_transition(pool: Pool, transition: Transition) -> None:
+    """Log a change in what is thought of a backend; a trial's begin only at debug."""
+    level = _TRANSITION_LEVELS[transition.state]
+    health_log.log(level, "pool %s: %s", pool.name, transition)
+
+
 @dataclass(slots=True)
 class Frontend:
     """What all sessions of one listener share."""
@@ -50,55 +64,89 @@ class Frontend:
     engine: Engine
     timeouts: Timeouts
     counters: Counters
-    record: RecordSink
-    """Where a session's record goes at its end."""
+    record: RecordSink | None
+    """Where a session's record goes at its end, if anywhere."""
+    health_changed: Callable[[Pool, Transition], None] = log_transition
+    """Hears of each change in what is thought of a backend."""
+    backend_counters: Sequence[BackendCounters] = ()
+    """One for each backend, in the pool's order; made here if not given."""
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     active: int = 0
+    quiet_timers: QuietTimers = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the timers, which are those of the running loop, and counters if there are none."""
+        loop = asyncio.get_running_loop()
+        self.quiet_timers = QuietTimers(loop, self.timeouts.idle, self.timeouts.half_close)
+        if not self.backend_counters:
+            self.backend_counters = tuple(BackendCounters() for _ in self.pool.backends)
 
 
 class Session:
     """One client's connection. `run` is its whole life."""
 
-    def __init__(self, frontend: Frontend, client_socket: socket, address: tuple[str, int]) -> None:
+    __slots__ = (
+        "_backend",
+        "_client",
+        "_client_socket",
+        "_ended",
+        "_frontend",
+        "_lease",
+        "_phase",
+        "_record",
+        "_spoke_http",
+        "started",
+    )
+
+    started: object
+    """What its engine takes to cancel it."""
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        client_socket: SocketType,
+        address: SocketAddress,
+        ended: Callable[[Session], None],
+    ) -> None:
         self._frontend = frontend
-        self._pool = frontend.pool
-        self._timeouts = frontend.timeouts
-        self._clock = frontend.clock
         self._client_socket = client_socket
-        self._host, self._port = address
+        self._ended = ended
         self._client: Connection | None = None
         self._backend: Connection | None = None
         self._lease: Lease | None = None
         self._phase = Phase.READING
-        self._key = b""
         self._spoke_http = False
-        self._attempts = 0
-        self._last_tried: str | None = None
-        self._flow = Flow()
-        self._accepted_at = frontend.wall_clock()
-        self._began = self._clock()
-        self._dialled: float | None = None
-        self._connected: float | None = None
+        self._record = Record(
+            frontend.wall_clock(),
+            frontend.clock(),
+            frontend.name,
+            frontend.pool.name,
+            address[0],
+            address[1],
+        )
 
     async def run(self) -> None:
         """Serve the connection. Whatever happens, all is given back and logged, once."""
-        termination: Termination | None = None
         self._frontend.active += 1
-        self._frontend.counters.active += 1
+        termination: Termination | None = None
         try:
             termination = await self._serve()
         except asyncio.CancelledError:
             termination = self._phase.killed
             self._frontend.counters.killed += 1
             raise
+        except Exception:
+            log.exception("internal error in a session; the others go on")
         finally:
             self._release(termination or self._phase.bug)
 
     async def _serve(self) -> Termination:
+        frontend = self._frontend
         try:
-            client = self._client = await self._frontend.engine.adopt(self._client_socket)
-            self._key = await self._find_key(client)
+            client = self._client = await frontend.engine.adopt(self._client_socket)
+            if frontend.pool.strategy.keyed:
+                self._record.key = await self._find_key(client)
         except OSError:
             return Termination.CLIENT_RESET_EARLY
         self._phase = Phase.CONNECTING
@@ -107,31 +155,33 @@ class Session:
             await self._turn_away(client, result)
             return result
         self._phase = Phase.DATA
-        return await self._frontend.engine.relay(client, result, self._timeouts, self._flow)
+        return await frontend.engine.relay(client, result, frontend.quiet_timers)
+
+    def cancel(self) -> None:
+        """End it where it is, now or soon."""
+        self._frontend.engine.cancel(self.started)
 
     # -- classify -----------------------------------------------------------------------------
 
     async def _find_key(self, client: Connection) -> bytes:
         """Return what the strategy places; wait for bytes only if it needs them."""
-        if not self._pool.strategy.keyed:
-            return b""
-        if self._pool.hash_key is not HashKey.CLIENT:
+        if self._frontend.pool.hash_key is not HashKey.CLIENT:
             request = await self._read_request_line(client)
             if request is not None:
                 self._spoke_http = True
                 return request.target
-        return client_key(self._host)
+        return client_key(self._record.client_host)
 
     async def _read_request_line(self, client: Connection) -> RequestTarget | None:
         """Peek until the first line is known; None if it is not HTTP, too slow or too long."""
-        first_line = self._timeouts.first_line
-        auto = self._pool.hash_key is HashKey.AUTO
+        clock, first_line = self._frontend.clock, self._frontend.timeouts.first_line
+        auto = self._frontend.pool.hash_key is HashKey.AUTO
         try:
             data = await client.peek(0, min(FIRST_BYTE_WAIT, first_line) if auto else first_line)
-            deadline = self._clock() + first_line
+            deadline = clock() + first_line
             while (verdict := classify(data)) is NEED_MORE:
                 seen = len(data)
-                data = await client.peek(seen, deadline - self._clock())
+                data = await client.peek(seen, deadline - clock())
                 if len(data) == seen:  # a FIN: there will never be more
                     return None
         except TimeoutError:
@@ -142,62 +192,77 @@ class Session:
 
     async def _connect(self, client: Connection) -> Connection | Termination:
         """Dial backends in the order of the key, each at most once, until one answers."""
-        now = self._dialled = self._clock()
-        deadline = now + self._timeouts.connect_deadline
-        tried: set[str] = set()
-        failure = Termination.NO_BACKEND
-        while now < deadline and (lease := self._pool.acquire(self._key, now=now, exclude=tried)):
-            tried.add(lease.backend.name)
-            result = await self._dial(lease, min(self._timeouts.connect, deadline - now))
-            now = self._clock()
+        frontend, record = self._frontend, self._record
+        pool, timeouts = frontend.pool, frontend.timeouts
+        now = record.dialled = frontend.clock()
+        deadline = now + timeouts.connect_deadline
+        tried: tuple[str, ...] = ()
+        failure: Outcome | None = None
+        while now < deadline and (lease := pool.acquire(record.key, now=now, exclude=tried)):
+            record.attempts += 1
+            record.backend = lease.backend.name
+            result = await self._dial(lease, min(timeouts.connect, deadline - now))
+            now = frontend.clock()
             if client.lost:
                 return Termination.CLIENT_RESET_CONNECTING
             if not isinstance(result, Outcome):
-                self._connected = now
+                record.connected = now
                 return result
-            failure = after_failed_dial(result)
-        return failure
+            tried += (lease.backend.name,)
+            failure = result
+        if failure is not None:
+            return after_failed_dial(failure)
+        return Termination.ALL_FULL if pool.full(tried) else Termination.NO_BACKEND
 
     async def _dial(self, lease: Lease, timeout: float) -> Connection | Outcome:
-        self._attempts += 1
-        self._last_tried = lease.backend.name
-        engine = self._frontend.engine
+        """Dial the backend of `lease`; keep the lease if that connects, or else give it back."""
         if lease.trial:
-            late = partial(self._settle_late_trial, lease)
-            trial = await engine.dial_on_trial(
-                lease.backend, timeout, patience=TRIAL_PATIENCE, late=late
-            )
-            return Outcome.TIMED_OUT if trial is None else self._settle(lease, trial)
-        self._lease = lease
-        return self._settle(lease, await engine.dial(lease.backend, timeout))
-
-    def _settle(self, lease: Lease, result: Connection | Outcome) -> Connection | Outcome:
-        """Keep the lease of a dial that connected; give back that of one that failed."""
+            result = await self._dial_on_trial(lease, timeout)
+            if result is None:
+                return Outcome.TIMED_OUT  # and `_settle_late_trial` will see to the lease
+        else:
+            self._lease = lease
+            result = await self._frontend.engine.dial(lease.backend, timeout)
         if isinstance(result, Outcome):
             self._observe(lease, result)
-            self._pool.release(lease)
+            self._frontend.pool.release(lease)
             self._lease = None
         else:
-            self._observe(lease, Outcome.CONNECTED)
             self._lease = lease
             self._backend = result
+            self._observe(lease, Outcome.CONNECTED)
         return result
+
+    async def _dial_on_trial(self, lease: Lease, timeout: float) -> Connection | Outcome | None:
+        frontend = self._frontend
+        news = frontend.pool.trial_begun(lease, until=frontend.clock() + timeout)
+        frontend.health_changed(frontend.pool, news)
+        late = partial(self._settle_late_trial, lease)
+        return await frontend.engine.dial_on_trial(
+            lease.backend, timeout, patience=TRIAL_PATIENCE, late=late
+        )
 
     def _settle_late_trial(self, lease: Lease, result: Connection | Outcome) -> None:
         """Judge the backend by a dial whose client did not wait for it."""
         outcome = result if isinstance(result, Outcome) else Outcome.CONNECTED
         self._observe(lease, outcome)
-        self._pool.release(lease)
+        self._frontend.pool.release(lease)
         if not isinstance(result, Outcome):
             result.close()
 
     def _observe(self, lease: Lease, outcome: Outcome) -> None:
-        transition = self._pool.observe(lease, outcome, now=self._clock())
+        frontend = self._frontend
+        transition = frontend.pool.observe(lease, outcome, now=frontend.clock())
         if transition is not None:
-            level = logging.WARNING if transition.state is State.EJECTED else logging.INFO
-            health_log.log(level, "pool %s: %s", self._pool.name, transition)
-        if outcome is not Outcome.CONNECTED:
-            log.debug("pool %s: connect to %s: %s", self._pool.name, lease.backend, outcome.value)
+            frontend.health_changed(frontend.pool, transition)
+        counters = frontend.backend_counters[lease.position]
+        if outcome is Outcome.CONNECTED:
+            counters.connections += 1
+        else:
+            counters.connect_failures += 1
+            log.debug(
+                "pool %s: connect to %s: %s", frontend.pool.name, lease.backend, outcome.value
+            )
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -210,47 +275,43 @@ class Session:
         # Anybody else gets a reset: a FIN would look like an empty answer.
 
     def _release(self, termination: Termination) -> None:
-        for connection in (self._client, self._backend):
-            if connection is not None:
-                connection.reset()  # does nothing to one that has been closed
-        if self._client is None:
+        client, backend, frontend = self._client, self._backend, self._frontend
+        if client is None:
             self._client_socket.close()
-        record = self._record(termination)  # the session still counts itself as active
+        elif termination is not Termination.NORMAL:  # after which both are closed
+            client.reset()
+            if backend is not None:
+                backend.reset()
+        if frontend.record is not None:
+            self._complete_record(termination)
         if self._lease is not None:
-            self._pool.release(self._lease)
-        self._frontend.active -= 1
-        self._frontend.counters.active -= 1
-        self._frontend.record(record)
+            self._give_back(self._lease)
+        frontend.active -= 1
+        try:
+            if frontend.record is not None:
+                frontend.record(self._record)
+        except Exception:
+            log.exception("internal error in a session; the others go on")
+        finally:
+            self._ended(self)
 
-    def _record(self, termination: Termination) -> Record:
-        lease = self._lease
-        dialled, connected = self._dialled, self._connected
-        return Record(
-            accepted_at=self._accepted_at,
-            client_host=self._host,
-            client_port=self._port,
-            listener=self._frontend.name,
-            pool=self._pool.name,
-            backend=self._last_tried,
-            key=self._key,
-            classify_ms=_ms(self._began, dialled),
-            queue_ms=-1 if dialled is None else 0,
-            connect_ms=_ms(dialled, connected),
-            total_ms=_ms(self._began, self._clock()),
-            bytes_up=self._flow.up.moved,
-            bytes_down=self._flow.down.moved,
-            attempts=self._attempts,
-            active=Active(
-                process=self._frontend.counters.active,
-                listener=self._frontend.active,
-                pool=self._pool.active_total,
-                backend=self._pool.active(lease.backend) if lease else 0,
-            ),
-            termination=termination,
+    def _give_back(self, lease: Lease) -> None:
+        counters = self._frontend.backend_counters[lease.position]
+        if self._client is not None and self._backend is not None:
+            counters.bytes_up += self._client.moved
+            counters.bytes_down += self._backend.moved
+        self._frontend.pool.release(lease)
+
+    def _complete_record(self, termination: Termination) -> None:
+        """Note what is known only at the end, while the session still counts itself as active."""
+        record, frontend, lease = self._record, self._frontend, self._lease
+        record.ended = frontend.clock()
+        record.termination = termination
+        record.bytes_up = 0 if self._client is None else self._client.moved
+        record.bytes_down = 0 if self._backend is None else self._backend.moved
+        record.active = Active(
+            frontend.counters.active,
+            frontend.active,
+            frontend.pool.active_total,
+            0 if lease is None else frontend.pool.active(lease.backend),
         )
-
-
-def _ms(since: float | None, until: float | None) -> int:
-    if since is None or until is None:
-        return -1
-    return int((until - since) * 1000)

@@ -44,6 +44,7 @@ class StreamConnection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._closed = self._loop.create_future()
+        self.moved = 0
 
     @classmethod
     async def over(cls, sock: socket.socket) -> StreamConnection:

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from socket import socket
+from socket import SocketType, socket
 from typing import cast
 
 from tcplb.dataplane.dial import connect, outcome_of
-from tcplb.dataplane.engine import Connection, Flow, LateDial, Timeouts
-from tcplb.dataplane.quiet import QuietTimer
-from tcplb.dataplane.relay import Relay
+from tcplb.dataplane.engine import Connection, LateDial, Life
+from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.stream_connection import StreamConnection
+from tcplb.dataplane.streams_relay import StreamsRelay
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
 from tcplb.policy.outcome import Outcome
 
 
 class StreamsEngine:
-    """Moves bytes with one `StreamConnection` a side and one `Relay` a session."""
+    """Moves bytes with one `StreamConnection` a side and one `StreamsRelay` a session."""
 
     def __init__(self) -> None:
-        self._quiet_timers: dict[float, QuietTimer] = {}
+        self._loop = asyncio.get_running_loop()
         self._late_dials: set[asyncio.Task[Connection | Outcome]] = set()
 
-    async def adopt(self, client: socket) -> Connection:
+    def start(self, life: Life) -> asyncio.Task[None]:
+        """Run a session as a task of its own."""
+        return self._loop.create_task(life, name="session")
+
+    def cancel(self, started: asyncio.Task[None]) -> None:
+        """Cancel a session's task."""
+        started.cancel()
+
+    async def adopt(self, client: SocketType) -> Connection:
         """Take over an accepted socket."""
-        return await StreamConnection.over(client)
+        return await StreamConnection.over(socket(fileno=client.detach()))
 
     async def dial(self, backend: Backend, timeout: float) -> Connection | Outcome:
         """Connect to `backend` within `timeout` seconds, or say why not."""
@@ -57,15 +65,13 @@ class StreamsEngine:
         return None
 
     async def relay(
-        self, client: Connection, backend: Connection, timeouts: Timeouts, flow: Flow
+        self, client: Connection, backend: Connection, timers: QuietTimers
     ) -> Termination:
-        """Carry bytes both ways until the session is over; count them in `flow`."""
-        relay = Relay(
+        """Carry bytes both ways until the session is over."""
+        relay = StreamsRelay(
             cast(StreamConnection, client),  # both were made by `adopt` and `dial` above
             cast(StreamConnection, backend),
-            flow,
-            idle=self._quiet_timer(timeouts.idle),
-            half_closed=self._quiet_timer(timeouts.half_close),
+            timers,
         )
         return await relay.run()
 
@@ -75,13 +81,6 @@ class StreamsEngine:
         for dial in dials:
             dial.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
-
-    def _quiet_timer(self, timeout: float) -> QuietTimer:
-        timer = self._quiet_timers.get(timeout)
-        if timer is None:
-            timer = QuietTimer(asyncio.get_running_loop(), timeout)
-            self._quiet_timers[timeout] = timer
-        return timer
 
     def _leave_to(self, late: LateDial, dial: asyncio.Task[Connection | Outcome]) -> None:
         # A callback and not a task that awaits the dial: `late` is told however the dial ends, even

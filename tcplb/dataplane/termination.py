@@ -21,6 +21,7 @@ class Termination(Enum):
     CLIENT_RESET = ("CD", "the client reset the connection")
     BACKEND_RESET = ("SD", "the backend reset the connection")
     NO_BACKEND = ("SC", "no backend is configured to take connections")
+    ALL_FULL = ("SC", "every backend is at its max_connections")
     CONNECT_FAILED = ("SC", "no backend could be reached")
     CONNECT_TIMED_OUT = ("sC", "no backend answered in time")
     NO_RESOURCES = ("RC", "out of file descriptors, local ports or memory")
@@ -34,15 +35,11 @@ class Termination(Enum):
     BUG_CONNECTING = ("IC", "internal error while a backend was dialled, see the log")
     BUG = ("ID", "internal error, see the log")
 
-    @property
-    def code(self) -> str:
+    def __init__(self, code: str, reason: str) -> None:
+        self.code = code
         """The two letters."""
-        return self.value[0]
-
-    @property
-    def reason(self) -> str:
+        self.reason = reason
         """The same in plain English."""
-        return self.value[1]
 
     @property
     def without_backend(self) -> bool:
@@ -53,6 +50,7 @@ class Termination(Enum):
 _TURNED_AWAY = frozenset(
     {
         Termination.NO_BACKEND,
+        Termination.ALL_FULL,
         Termination.CONNECT_FAILED,
         Termination.CONNECT_TIMED_OUT,
         Termination.NO_RESOURCES,
@@ -67,15 +65,11 @@ class Phase(Enum):
     CONNECTING = (Termination.KILLED_CONNECTING, Termination.BUG_CONNECTING)
     DATA = (Termination.KILLED, Termination.BUG)
 
-    @property
-    def killed(self) -> Termination:
+    def __init__(self, killed: Termination, bug: Termination) -> None:
+        self.killed = killed
         """How a session ends that the shutdown cuts off in this phase."""
-        return self.value[0]
-
-    @property
-    def bug(self) -> Termination:
+        self.bug = bug
         """How a session ends that meets a bug of ours in this phase."""
-        return self.value[1]
 
 
 def after_failed_dial(outcome: Outcome) -> Termination:

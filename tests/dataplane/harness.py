@@ -8,26 +8,30 @@ import resource
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.engine import Engine, Timeouts
 from tcplb.dataplane.plane import DataPlane
 from tcplb.dataplane.record import Record, RecordSink
 from tcplb.dataplane.session import Frontend
+from tcplb.dataplane.splice import SpliceEngine
 from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.backend import Backend
 from tcplb.policy.health import EjectPolicy
 from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.pool import Pool
 from tcplb.policy.strategy import Strategy, make_strategy
 from tests.peers import PATIENCE, Address, Net, Peer, Server, eventually
 
-ENGINES: Mapping[str, Callable[[], Engine]] = {"streams": StreamsEngine}
+ENGINES: Mapping[str, Callable[[], Engine]] = {"streams": StreamsEngine, "splice": SpliceEngine}
+
+T = TypeVar("T")
 
 PATIENT = Timeouts(connect=20, connect_deadline=40, first_line=20, idle=120, half_close=60)
 """Time-outs that no test ever sees."""
@@ -71,6 +75,27 @@ def other_tasks() -> set[asyncio.Task[object]]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
+async def within(engine: Engine, work: Coroutine[Any, Any, T]) -> T:
+    """Do some work as a session of `engine` does it; return its result."""
+    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    async def life() -> None:
+        try:
+            result.set_result(await work)
+        except asyncio.CancelledError:
+            result.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever waits for the result gets it
+            result.set_exception(error)
+
+    started = engine.start(life())
+    try:
+        return await asyncio.shield(result)
+    except asyncio.CancelledError:
+        engine.cancel(started)
+        raise
+
+
 class InOrder:
     """A keyed strategy that always prefers the backends in the order given."""
 
@@ -106,10 +131,19 @@ class Balancer:
         sink: RecordSink | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        occupancy = LocalOccupancy(len(backends))
         if isinstance(strategy, StrategyName):
-            strategy = make_strategy(strategy, backends)
+            strategy = make_strategy(strategy, backends, occupancy)
         self.engine = engine
-        self.pool = Pool("web", backends, strategy, hash_key=hash_key, eject=eject, rng=Random(1))
+        self.pool = Pool(
+            "web",
+            backends,
+            strategy,
+            hash_key=hash_key,
+            eject=eject,
+            rng=Random(1),
+            occupancy=occupancy,
+        )
         self.counters = Counters()
         self.records: list[Record] = []
         self._taken = 0

@@ -8,11 +8,17 @@ import socket
 
 import pytest
 
-from tcplb.dataplane.dial import _refuse_self_connect, connect, outcome_of
+from tcplb.dataplane.dial import (
+    connect,
+    connect_error,
+    connected_to_itself,
+    known_target,
+    outcome_of,
+)
 from tcplb.dataplane.engine import Engine
 from tcplb.policy.backend import Backend
 from tcplb.policy.outcome import Outcome
-from tests.dataplane.harness import backend
+from tests.dataplane.harness import backend, within
 from tests.peers import PATIENCE, Net, eventually
 
 
@@ -77,21 +83,21 @@ async def test_refused_by_every_address_of_a_name(net: Net) -> None:
     "host", ["no-such-host.invalid", "two..dots.invalid", "a" * 64 + ".invalid", "sp ace.invalid"]
 )
 async def test_name_that_cannot_be_resolved(net: Net, engine: Engine, host: str) -> None:
-    result = await engine.dial(Backend("b1", host, 80), PATIENCE)
+    result = await within(engine, engine.dial(Backend("b1", host, 80), PATIENCE))
     assert result is Outcome.UNRESOLVED
 
 
 async def test_refused(net: Net, engine: Engine) -> None:
-    assert await engine.dial(backend(net.refusing()), PATIENCE) is Outcome.REFUSED
+    assert await within(engine, engine.dial(backend(net.refusing()), PATIENCE)) is Outcome.REFUSED
 
 
 async def test_blackholed(net: Net, engine: Engine) -> None:
-    assert await engine.dial(backend(net.blackhole()), 0.2) is Outcome.TIMED_OUT
+    assert await within(engine, engine.dial(backend(net.blackhole()), 0.2)) is Outcome.TIMED_OUT
 
 
 async def test_dial_that_is_cancelled_leaves_no_descriptor(net: Net, engine: Engine) -> None:
     """(The `net` fixture counts them.)"""
-    dial = asyncio.create_task(engine.dial(backend(net.blackhole()), PATIENCE))
+    dial = asyncio.create_task(within(engine, engine.dial(backend(net.blackhole()), PATIENCE)))
     sent_syn = asyncio.Event()
     asyncio.get_running_loop().call_later(0.05, sent_syn.set)
     await sent_syn.wait()
@@ -102,8 +108,9 @@ async def test_dial_that_is_cancelled_leaves_no_descriptor(net: Net, engine: Eng
 
 async def test_dial_on_trial_that_ends_in_time(net: Net, engine: Engine) -> None:
     told: list[object] = []
-    refused = await engine.dial_on_trial(
-        backend(net.refusing()), PATIENCE, patience=PATIENCE, late=told.append
+    port = backend(net.refusing())
+    refused = await within(
+        engine, engine.dial_on_trial(port, PATIENCE, patience=PATIENCE, late=told.append)
     )
     assert refused is Outcome.REFUSED
     assert told == []
@@ -112,7 +119,8 @@ async def test_dial_on_trial_that_ends_in_time(net: Net, engine: Engine) -> None
 async def test_shutdown_gives_up_late_dials(net: Net, engine: Engine) -> None:
     told: list[object] = []
     hole = backend(net.blackhole())
-    assert await engine.dial_on_trial(hole, PATIENCE, patience=0.05, late=told.append) is None
+    trial = engine.dial_on_trial(hole, PATIENCE, patience=0.05, late=told.append)
+    assert await within(engine, trial) is None
     await engine.shutdown()
     await eventually(lambda: told == [Outcome.ABANDONED])
 
@@ -122,5 +130,15 @@ async def test_connected_to_itself_counts_as_refused() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
-        with pytest.raises(ConnectionRefusedError):
-            _refuse_self_connect(sock)
+        target = known_target(*sock.getsockname())
+        assert target is not None
+        assert connected_to_itself(sock, target)
+        assert isinstance(connect_error(0), ConnectionRefusedError)
+
+
+async def test_connected_to_somebody_else_from_a_port_of_its_own(net: Net) -> None:
+    server = net.server()
+    with await connect(backend(server)) as sock:
+        target = known_target(server.host, server.port)
+        assert target is not None
+        assert not connected_to_itself(sock, target)

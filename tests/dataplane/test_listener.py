@@ -132,11 +132,11 @@ class MoodySocket(socket.socket):
 
     moods: Sequence[int] = ()
 
-    def accept(self) -> tuple[socket.socket, object]:
+    def _accept(self) -> tuple[int, object]:
         if self.moods:
             mood, self.moods = self.moods[0], self.moods[1:]
             raise OSError(mood, errno.errorcode[mood])
-        return super().accept()
+        return super()._accept()
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO])
@@ -156,7 +156,7 @@ async def _accepts_in_spite_of(net: Net, moods: tuple[int, ...], *, failures: in
     listening.listen(10)
     listening.moods = moods
     counters = Counters()
-    accepted: list[socket.socket] = []
+    accepted: list[socket.SocketType] = []
     gate = Gate(2, counters, lambda: 0.0)
     listener = Listener(listening, gate, counters, lambda sock, _: accepted.append(sock))
     listener.start()

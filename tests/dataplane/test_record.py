@@ -18,13 +18,12 @@ NOBODY = replace(
     client_host="2001:db8::7",
     backend=None,
     key=b"",
-    classify_ms=-1,
-    queue_ms=-1,
-    connect_ms=-1,
+    dialled=None,
+    connected=None,
     bytes_up=0,
     bytes_down=0,
     attempts=0,
-    active=replace(RECORD.active, backend=0),
+    active=RECORD.active._replace(backend=0),
     termination=Termination.CLIENT_RESET_EARLY,
 )
 

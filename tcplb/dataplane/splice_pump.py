@@ -1,0 +1,162 @@
+"""One direction of a session on the `splice` engine.
+
+Small reads go through one buffer that all pumps share: what is received is sent on at once, so
+nothing is kept, and no object is made for the bytes. Only what the other side does not take is
+copied out, and then this direction reads no more until it is gone: that is all of the
+back-pressure. A read that fills the buffer means bulk, which goes through a pipe and never comes
+into this process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from types import coroutine
+
+from tcplb.dataplane.pipes import PIPE_SIZE, Pipe, PipePool
+from tcplb.dataplane.poller import Attach
+from tcplb.dataplane.relay import PumpEnd
+from tcplb.dataplane.splice_connection import SpliceConnection
+
+BUFFER_SIZE = 64 * 1024
+TURN = 512 * 1024
+"""Bytes that one direction may move before all others have had their turn."""
+
+SMALL = 32 * 1024
+"""Fewer bytes than this between two waits are no bulk any more."""
+
+_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+_BUFFER = memoryview(bytearray(BUFFER_SIZE))
+
+Pump = Generator[Attach | None, None, None]
+Ended = Callable[[SpliceConnection, PumpEnd], None]
+
+
+@coroutine
+def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ended: Ended) -> Pump:
+    """Carry bytes from `source` to `sink` until one of them ends, and tell `ended` of it.
+
+    It is the `reader` of its source and the `writer` of its sink; a bare ``yield`` waits for what
+    it has just said that it wants.
+    """
+    receive_into, send = source.socket.recv_into, sink.socket.send
+    end: PumpEnd | None = None
+    while end is None:
+        if not source.readable:
+            source.wants_input = True
+            yield
+        try:
+            size = receive_into(_BUFFER)
+        except BlockingIOError:
+            source.readable = False
+            continue
+        except OSError as error:
+            source.failed(error)
+            end = PumpEnd.SOURCE_RESET
+            break
+        if not size:
+            end = PumpEnd.SOURCE_RESET if source.cut_short else PumpEnd.FIN
+            break
+        if size < BUFFER_SIZE and not source.read_on:
+            # A short read has emptied the queue: no need to be told so by EAGAIN, or by a 0 if the
+            # FIN was seen behind it.
+            source.readable = False
+            if source.fin_seen:
+                end = PumpEnd.FIN
+        try:
+            sent = send(_BUFFER[:size])
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            sink.failed(error)
+            end = PumpEnd.SINK_RESET
+            break
+        source.moved += sent
+        if sent < size and not (yield from _send_rest(source, sink, bytes(_BUFFER[sent:size]))):
+            end = PumpEnd.SINK_RESET
+        elif size == BUFFER_SIZE:
+            end = yield from _bulk(source, sink, pipes)
+    ended(source, end)
+
+
+def stop(running: Pump) -> None:
+    """End a pump where it waits; one that is just telling its own end needs no more."""
+    if not running.gi_running:
+        running.close()
+
+
+def _send_rest(
+    source: SpliceConnection, sink: SpliceConnection, rest: bytes
+) -> Generator[None, None, bool]:
+    """Send what the sink did not take at once; False if it was reset."""
+    sink.held = len(rest)
+    while rest:
+        sink.wants_output = True
+        yield
+        try:
+            sent = sink.socket.send(rest)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            sink.failed(error)
+            return False
+        source.moved += sent
+        rest = rest[sent:]
+        sink.held = len(rest)
+    return True
+
+
+def _bulk(
+    source: SpliceConnection, sink: SpliceConnection, pipes: PipePool
+) -> Generator[Attach | None, None, PumpEnd | None]:
+    """Splice until reads get small (None) or one side ends; None also without a pipe."""
+    pipe = pipes.take()
+    if pipe is None:
+        yield from source.poller.sleep(0)  # copying in turns as well
+        return None
+    try:
+        return (yield from _splice(source, sink, pipe))
+    finally:
+        pipes.give_back(pipe)
+
+
+def _splice(
+    source: SpliceConnection, sink: SpliceConnection, pipe: Pipe
+) -> Generator[Attach | None, None, PumpEnd | None]:
+    since_wait = this_turn = 0
+    while True:
+        try:
+            size = os.splice(source.descriptor, pipe.into, PIPE_SIZE, flags=_FLAGS)
+        except BlockingIOError:
+            source.readable = False
+            if since_wait < SMALL:
+                return None
+            source.wants_input = True
+            yield
+            since_wait = this_turn = 0
+            continue
+        except OSError as error:
+            source.failed(error)
+            return PumpEnd.SOURCE_RESET
+        if not size:
+            return PumpEnd.SOURCE_RESET if source.cut_short else PumpEnd.FIN
+        pipe.held = sink.held = size
+        while pipe.held:
+            try:
+                sent = os.splice(pipe.out_of, sink.descriptor, pipe.held, flags=_FLAGS)
+            except BlockingIOError:
+                sink.wants_output = True
+                yield
+                this_turn = 0
+                continue
+            except OSError as error:
+                sink.failed(error)
+                return PumpEnd.SINK_RESET
+            pipe.held -= sent
+            sink.held = pipe.held
+            source.moved += sent
+        since_wait += size
+        this_turn += size
+        if this_turn >= TURN:
+            yield from source.poller.sleep(0)
+            this_turn = 0

@@ -1,0 +1,78 @@
+"""A session's relay on the `splice` engine: two pump coroutines that the poller drives."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import coroutine
+
+from tcplb.dataplane.pipes import PipePool
+from tcplb.dataplane.poller import Attach, Waiting, resume
+from tcplb.dataplane.relay import Relay
+from tcplb.dataplane.splice_connection import SpliceConnection
+from tcplb.dataplane.splice_pump import pump, stop
+from tcplb.dataplane.termination import Termination
+
+
+class SpliceRelay(Relay[SpliceConnection]):
+    """Carries the bytes of one session."""
+
+    __slots__ = ("_session",)
+
+    _session: Waiting | None
+
+    async def run(self, pipes: PipePool) -> Termination:
+        """Relay until the session is over, then end both connections as its end demands."""
+        client, backend, ended = self.client, self.backend, self.pump_ended
+        self._session = None
+        up = client.reader = backend.writer = pump(client, backend, pipes, ended)
+        down = backend.reader = client.writer = pump(backend, client, pipes, ended)
+        self._timer.watch(self)
+        try:
+            self._begin(up, client)
+            self._begin(down, backend)
+            while self.termination is None:
+                await self._until_over()
+            if self.termination is Termination.NORMAL:  # both pumps have ended, all was taken
+                client.close()
+                backend.close()
+            else:
+                stop(up)
+                stop(down)
+                await self._end(self.termination)
+        except BaseException:
+            stop(up)
+            stop(down)
+            raise
+        finally:
+            self._timer.forget(self)
+            if self._first_end is not None:
+                self._first_end.on_lost = None
+        return self.termination
+
+    def _begin(self, source_pump: Waiting, source: SpliceConnection) -> None:
+        """Let a pump take its first step, now or with the first event of input."""
+        if source.readable:
+            resume(source_pump)
+        else:
+            source.wants_input = True
+
+    @coroutine
+    def _until_over(self) -> Generator[Attach, None, None]:
+        yield self._set_session
+
+    def _set_session(self, waiting: Waiting) -> None:
+        self._session = waiting
+
+    def _wake(self) -> None:
+        if self._session is not None:
+            resume(self._session)
+
+    def _half_close(self, source: SpliceConnection) -> None:
+        # Its pump has ended and reads no more, so a reset from there is heard of in this way only.
+        super()._half_close(source)
+        source.on_lost = self.side_lost
+        if source.lost:
+            self.side_lost(source)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self.client.poller.sleep(seconds)
