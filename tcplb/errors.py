@@ -5,7 +5,8 @@
     TcplbError
     ├── ConfigError        the settings are wrong; carries every Problem found, not just the first
     ├── BindError          a listening socket could not be opened
-    └── LogFileError       a log file could not be opened
+    ├── LogFileError       a log file could not be opened
+    └── WorkerError        no worker process could be started
 
 What a peer or a backend does is not an error of ours: the data plane returns those as values
 (`policy.outcome.Outcome`, `dataplane.termination.Termination`). Exit codes are chosen in
@@ -52,3 +53,7 @@ class BindError(TcplbError):
 
 class LogFileError(TcplbError):
     """A log file could not be opened for appending."""
+
+
+class WorkerError(TcplbError):
+    """No worker process could be started."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 WAIT = 30.0
@@ -86,6 +87,11 @@ class Running:
         """Send a signal to this process alone."""
         self.process.send_signal(number)
 
+    def children(self) -> list[int]:
+        """Return the pids of the processes that it has started and that have not been reaped."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
     def wait(self) -> int:
         """Wait until it ends by itself; return the exit code."""
         code = int(self.process.wait(WAIT))
@@ -141,6 +147,12 @@ def balancer(
     with tcplb("serve", "--listen", "127.0.0.1:0", *chosen, *flags, wrapper=wrapper) as running:
         port = int(running.wait_for(r"listening on \S+:(\d+)")[0][1])
         yield running, port
+
+
+def worker_of(balancer: Running) -> int:
+    """Return the pid of the one worker of a balancer that is ready."""
+    (worker,) = balancer.children()
+    return worker
 
 
 def curl(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import click
 
 from tcplb.cli.exits import Exit
 from tcplb.cli.settings import load_settings, settings_options
-from tcplb.control.server import serve as run_server
+from tcplb.control.supervisor import serve as run_supervisor
 
 
 @click.command()
@@ -21,7 +21,7 @@ def serve(ctx: click.Context, /, **_: object) -> None:
 
     \b
     Signals: TERM and INT (^C) let open connections end, a second one closes them;
-    USR1 reopens the access log.
+    USR1 reopens the access log; TTIN adds a worker, TTOU takes one away.
 
     \b
     Examples:
@@ -29,5 +29,5 @@ def serve(ctx: click.Context, /, **_: object) -> None:
       tcplb serve --listen :6379 --backend 10.0.0.1:6379 --backend 10.0.0.2:6379,weight=3
       tcplb serve --config tcplb.toml --log-format json --access-log /var/log/tcplb.log
     """  # noqa: D301 - click wants the character, not a backslash and a b
-    cut = run_server(load_settings(ctx).config)
+    cut = run_supervisor(load_settings(ctx).config)
     ctx.exit(Exit.DRAIN_TIMED_OUT if cut else Exit.OK)

@@ -1,58 +1,44 @@
-"""From settings to the objects that do the work."""
+"""From a plan to the objects that do the work."""
 
 from __future__ import annotations
 
 from random import Random
-from typing import Literal, assert_never
+from typing import assert_never
 
-from tcplb.config.models import ListenerConfig, PoolConfig
-from tcplb.dataplane.engine import Engine, Timeouts
+from tcplb.control.plan import EngineName, PoolPlan
+from tcplb.dataplane.engine import Engine
+from tcplb.dataplane.splice import SpliceEngine
+from tcplb.dataplane.splice import SpliceEngine, splice_works
 from tcplb.dataplane.streams import StreamsEngine
-from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy
+from tcplb.policy.occupancy import Occupancy
 from tcplb.policy.pool import Pool
 from tcplb.policy.strategy import make_strategy
 
 
-def build_pool(name: str, config: PoolConfig) -> Pool:
-    """Return the pool called `name`."""
-    backends = [
-        Backend(backend.name, backend.host, backend.port, backend.weight)
-        for backend in config.backends
-    ]
-    eject = config.eject
+def build_pool(plan: PoolPlan, occupancy: Occupancy) -> Pool:
+    """Return the pool of `plan`, which counts its leases in `occupancy`."""
     return Pool(
-        name,
-        backends,
-        make_strategy(config.strategy, backends),
-        hash_key=config.hash_key,
-        eject=EjectPolicy(
-            failures=eject.failures,
-            base_time=eject.base_time,
-            step=eject.step,
-            max_time=eject.max_time,
-            jitter=eject.jitter,
-        ),
+        plan.name,
+        plan.backends,
+        make_strategy(plan.strategy, plan.backends, occupancy),
+        hash_key=plan.hash_key,
+        eject=plan.eject,
         # Seeded by the system: balancers that ejected together must not come back together.
         rng=Random(),
+        occupancy=occupancy,
     )
 
 
-def build_engine(name: Literal["auto", "streams"]) -> Engine:
+def build_engine(name: EngineName) -> Engine:
     """Return the engine that a listener asks for; "auto" is the fastest that works here."""
     match name:
-        case "auto" | "streams":
+        case "splice":
+            return SpliceEngine()
+        case "streams":
             return StreamsEngine()
+        case "auto":
+            return SpliceEngine() if splice_works() else StreamsEngine()
+        case "splice":
+            return SpliceEngine()
         case _:
             assert_never(name)
-
-
-def build_timeouts(config: ListenerConfig) -> Timeouts:
-    """Return the time-outs of a listener's sessions."""
-    return Timeouts(
-        connect=config.connect_timeout,
-        connect_deadline=config.connect_deadline,
-        first_line=config.first_line_timeout,
-        idle=config.idle_timeout,
-        half_close=config.half_close_timeout,
-    )

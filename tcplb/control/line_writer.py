@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 
 MAX_WAITING = 100_000
@@ -35,12 +36,14 @@ class LineWriter:
         gather: float,
         report: Report,
         max_waiting: int = MAX_WAITING,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         """Write to the descriptor that `open_target` returns; it is ours from then on.
 
         Lines of `gather` seconds go into one write. `report` is told in words when lines cannot
         be written and when they can again; it is called from the writing thread. At most
-        `max_waiting` lines are kept. Raises OSError if `open_target` does.
+        `max_waiting` lines are kept. Lines are written within `turn`, where other processes write
+        to the same target. Raises OSError if `open_target` does.
         """
         self._name = name
         self._open_target = open_target
@@ -48,6 +51,7 @@ class LineWriter:
         self._gather = gather
         self._report = report
         self._max_waiting = max_waiting
+        self._turn: AbstractContextManager[object] = nullcontext() if turn is None else turn
         self._lines: deque[str] = deque()
         self.lost = 0
         """Lines that were dropped because too many waited, or nobody will ever read them."""
@@ -112,7 +116,8 @@ class LineWriter:
             # After taking the batch: no line that came after `reopen` goes to the old target.
             self._open_again_if_asked()
             data = "".join(f"{line}\n" for line in batch).encode(errors="backslashreplace")
-            written = self._write_all(data)
+            with self._turn:
+                written = self._write_all(data)
             for _ in batch:  # only now, so that they count while they wait
                 self._lines.popleft()
             if not written:

@@ -1,28 +1,25 @@
-"""Sets up the two logs: the application's on stderr, and the access log."""
+"""The two logs of a process: the application's, and the access log."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import TextIO
 
+from tcplb.control.application_log import CLOSE_TIME, ApplicationLog, LogFormat
 from tcplb.control.line_writer import LineWriter
+from tcplb.control.turns import Turns
 from tcplb.dataplane.record import Record, RecordSink, to_json, to_tcplog
 from tcplb.errors import LogFileError
 
-LogFormat = Literal["text", "json"]
-
 _ACCESS_GATHER = 0.1
-_CLOSE_TIME = 2.0
 _FILE_MODE = 0o640
 
 log = logging.getLogger("tcplb.log")
@@ -31,31 +28,38 @@ log = logging.getLogger("tcplb.log")
 class Logs(AbstractContextManager["Logs"]):
     """Both logs, open from `__enter__` to `__exit__`."""
 
-    def __init__(self, access: str, log_format: LogFormat, level: str) -> None:
-        """Prepare logs; `access` is a path, "-" for stdout, or "none"."""
+    def __init__(
+        self,
+        access: str,
+        log_format: LogFormat,
+        level: str,
+        *,
+        turns: Turns | None = None,
+        worker: int | None = None,
+    ) -> None:
+        """Prepare logs; `access` is a path, "-" for stdout, or "none".
+
+        `turns` is needed where several processes write to the same logs; `worker` is the number
+        that the application log's lines carry, if any.
+        """
         self._access = access
-        self._format = log_format
-        self._level = level
-        self._access_writer: LineWriter | None = None
-        self.record: RecordSink = lambda record: None
+        self._to_line = to_json if log_format == "json" else to_tcplog
+        self._turns = turns
+        turn = None if turns is None else turns.application
+        self._application = ApplicationLog(log_format, level, turn=turn, worker=worker)
+        self._open = ExitStack()
+        self._writer: LineWriter | None = None
+        self.record: RecordSink | None = None
+        """Where records go; None if nowhere."""
 
     def __enter__(self) -> Logs:
         """Open the logs. Raises LogFileError."""
-        self._errors = LineWriter("stderr", _duplicate_stderr, gather=0.0, report=_ignore)
-        self._handler = _LineHandler(self._errors)
-        self._handler.setFormatter(_JsonFormatter() if self._format == "json" else _TextFormatter())
-        root = logging.getLogger()
-        root.addHandler(self._handler)
-        self._level_before = root.level
-        root.setLevel(self._level.upper())
-        try:
-            self._access_writer = _open_access_log(self._access)
-        except BaseException:
-            self._close_application_log()
-            raise
-        if self._access_writer is not None:
-            form = to_json if self._format == "json" else to_tcplog
-            self.record = partial(_write_record, self._access_writer.write, form)
+        with ExitStack() as opened:
+            opened.enter_context(self._application)
+            if target := access_target(self._access):
+                self._writer = target.writer(self._turns)
+                self.record = partial(_write_record, self._writer.write, self._to_line)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
@@ -65,26 +69,16 @@ class Logs(AbstractContextManager["Logs"]):
         traceback: TracebackType | None,
     ) -> None:
         """Write out what is left and close."""
-        if self._access_writer is not None:
-            self._access_writer.close(_CLOSE_TIME)
-            if self._access_writer.lost:
-                log.error("the access log lost %d lines", self._access_writer.lost)
-        self._close_application_log()
+        if self._writer is not None:
+            self._writer.close(CLOSE_TIME)
+            if self._writer.lost:
+                log.error("the access log lost %d lines", self._writer.lost)
+        self._open.close()
 
     def reopen(self) -> None:
         """Open the access log's file anew, after a log rotation."""
-        if self._access_writer is not None:
-            self._access_writer.reopen()
-
-    def _close_application_log(self) -> None:
-        root = logging.getLogger()
-        root.removeHandler(self._handler)
-        root.setLevel(self._level_before)
-        self._errors.close(_CLOSE_TIME)
-
-
-def _ignore(message: str) -> None:
-    """There is nowhere left to report trouble with stderr to."""
+        if self._writer is not None:
+            self._writer.reopen()
 
 
 def _write_record(
@@ -93,17 +87,77 @@ def _write_record(
     write(form(record))
 
 
-def _open_access_log(access: str) -> LineWriter | None:
+class AccessTarget:
+    """Where the access log goes."""
+
+    def __init__(self, name: str, open_target: Callable[[], int]) -> None:
+        self._name = name
+        self._open_target = open_target
+
+    def open(self) -> int:
+        """Return a new descriptor to write to. Raises LogFileError."""
+        try:
+            return self._open_target()
+        except OSError as error:
+            raise LogFileError(f"cannot open {self._name}: {error.strerror}") from error
+
+    def writer(self, turns: Turns | None) -> LineWriter:
+        """Return a writer of the log. Raises LogFileError."""
+        turn = None if turns is None else turns.access
+        try:
+            return LineWriter(
+                self._name, self._open_target, gather=_ACCESS_GATHER, report=log.error, turn=turn
+            )
+        except OSError as error:
+            raise LogFileError(f"cannot open {self._name}: {error.strerror}") from error
+
+
+def access_target(access: str) -> AccessTarget | None:
+    """Return the target of the access log: a path, "-" for stdout; nowhere for "none"."""
     if access == "none":
         return None
     if access == "-":
-        name, target = "the access log (stdout)", partial(_duplicate, sys.stdout)
-    else:
-        name, target = f"the access log {access}", partial(_open_file, Path(access))
-    try:
-        return LineWriter(name, target, gather=_ACCESS_GATHER, report=log.error)
-    except OSError as error:
-        raise LogFileError(f"cannot open {name}: {error.strerror}") from error
+        return AccessTarget("the access log (stdout)", partial(_duplicate, sys.stdout))
+    return AccessTarget(f"the access log {access}", partial(_open_file, Path(access)))
+
+
+class HeldOpen(AbstractContextManager["HeldOpen"]):
+    """Holds the access log open for the workers that write it.
+
+    So a log that cannot be opened is known before there are workers, and the reader of a named pipe
+    sees no end of it when one of them is replaced.
+    """
+
+    def __init__(self, access: str) -> None:
+        self._target = access_target(access)
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> HeldOpen:
+        """Open it. Raises LogFileError."""
+        if self._target is not None:
+            self._descriptor = self._target.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def reopen(self) -> None:
+        """Hold the new file of that name after a log rotation, so that the old one can go."""
+        if self._target is None or self._descriptor is None:
+            return
+        try:
+            descriptor = self._target.open()
+        except LogFileError:
+            return  # the workers find the same, and say so
+        os.close(self._descriptor)
+        self._descriptor = descriptor
 
 
 def _duplicate(stream: TextIO | None) -> int:
@@ -116,65 +170,7 @@ def _duplicate(stream: TextIO | None) -> int:
     return os.dup(stream.fileno())
 
 
-def _duplicate_stderr() -> int:
-    # Without one there is nobody to complain to; serving goes on.
-    return os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else _duplicate(sys.stderr)
-
-
 def _open_file(path: Path) -> int:
     # O_NONBLOCK is for a named pipe: without a reader, opening it would wait for ever.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     return os.open(path, flags, _FILE_MODE)
-
-
-class _LineHandler(logging.Handler):
-    """Hands formatted records to a LineWriter."""
-
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._writer.write(self.format(record))
-        except Exception:  # noqa: BLE001 - what logging asks of a handler: a log call never raises
-            self.handleError(record)
-
-
-class _TextFormatter(logging.Formatter):
-    """``2026-11-22T14:03:07.123Z warning tcplb.health: …``, control characters escaped."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage().translate(_CONTROL_CHARACTERS)
-        line = f"{_utc(record)} {record.levelname.lower():7} {record.name}: {message}"
-        if not record.exc_info:
-            return line
-        # A traceback is ours, of an internal error, and keeps its lines. They are indented, so
-        # that nothing in the error's own text can pass for a line of the log.
-        traceback = self.formatException(record.exc_info).split("\n")
-        return "\n".join(
-            [line, *(f"  {part.translate(_CONTROL_CHARACTERS)}" for part in traceback)]
-        )
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": _utc(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
-
-
-_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-def _utc(record: logging.LogRecord) -> str:
-    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{clock}.{int(record.msecs):03d}Z"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from tcplb.errors import BindError
@@ -26,12 +28,20 @@ def open_listening_sockets(bind: str, host: str, port: int) -> list[socket.socke
     opened: list[socket.socket] = []
     try:
         for family, address in _addresses(host, port):
-            opened.append(_open(family, address))
+            opened.append(_open(family, address, share=False))
     except (OSError, UnicodeError) as error:
         for sock in opened:
             sock.close()
         raise BindError(f"cannot listen on {bind}: {_reason(error)}") from error
     return opened
+
+
+def open_another(sock: socket.socket) -> socket.socket:
+    """Return one more listening socket on the address of `sock`: the kernel spreads clients.
+
+    Raises OSError.
+    """
+    return _open(sock.family, sock.getsockname(), share=True)
 
 
 def endpoint(sock: socket.socket) -> str:
@@ -53,7 +63,7 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     return list({address: (family, address) for family, _, _, _, address in found}.values())
 
 
-def _open(family: int, address: tuple[Any, ...]) -> socket.socket:
+def _open(family: int, address: tuple[Any, ...], *, share: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,10 +73,49 @@ def _open(family: int, address: tuple[Any, ...]) -> socket.socket:
         # What is accepted inherits these two.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # The first one is bound without it, so that an address that another tcplb listens on is an
+        # error as ever; after that, our own others may join.
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+class SocketSets:
+    """The listening sockets, in sets: each has one socket for each address that is listened on.
+
+    A set is what a worker accepts on. These copies stay open as long as anybody may accept on them,
+    so that no worker's end closes a queue that has clients in it.
+    """
+
+    def __init__(self, first: Sequence[tuple[int, socket.socket]]) -> None:
+        """Begin with one set: sockets, and the number of the listener that each belongs to."""
+        self._sets = [tuple(first)]
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __getitem__(self, number: int) -> tuple[tuple[int, socket.socket], ...]:
+        return self._sets[number]
+
+    def open_another(self) -> None:
+        """Open one more set, on the same addresses. Raises OSError; then nothing stays open."""
+        with contextlib.ExitStack() as opened:
+            another = tuple(
+                (listener, opened.enter_context(open_another(sock)))
+                for listener, sock in self._sets[0]
+            )
+            opened.pop_all()
+        self._sets.append(another)
+
+    def close(self) -> None:
+        """Close these copies."""
+        for each in self._sets:
+            for _, sock in each:
+                sock.close()

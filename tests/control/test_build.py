@@ -1,26 +1,32 @@
 from __future__ import annotations
 
 from tcplb.config.models import BackendConfig, EjectConfig, ListenerConfig, PoolConfig
-from tcplb.control.build import build_pool, build_timeouts
+from tcplb.control.build import build_pool
+from tcplb.control.plan import plan_listener, plan_pool
 from tcplb.dataplane.engine import Timeouts
 from tcplb.policy.backend import Backend
 from tcplb.policy.health import State
 from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.pool import Pool
 from tcplb.policy.ring import HashRing
 from tcplb.policy.round_robin import RoundRobin
 
 BACKENDS = (
-    BackendConfig(name="one", address="10.0.0.1:81", weight=3),
+    BackendConfig(name="one", address="10.0.0.1:81", weight=3, max_connections=9),
     BackendConfig(address="[::1]:82"),
     BackendConfig(name="none", address="db.internal:83", weight=0),
 )
 EJECT = EjectConfig(failures=2, base_time=7.0, step=11.0, max_time=40.0, jitter=0)
 
 
+def built(config: PoolConfig) -> Pool:
+    return build_pool(plan_pool("web", config), LocalOccupancy(len(config.backends)))
+
+
 def pool_of(strategy: StrategyName = StrategyName.ROUND_ROBIN) -> Pool:
-    return build_pool("web", PoolConfig(strategy=strategy, backends=BACKENDS, eject=EJECT))
+    return built(PoolConfig(strategy=strategy, backends=BACKENDS, eject=EJECT))
 
 
 def fail(pool: Pool, *, now: float) -> list[str]:
@@ -37,7 +43,7 @@ def test_a_pool_has_the_backends_in_their_order() -> None:
     pool = pool_of()
     assert pool.name == "web"
     assert pool.backends == (
-        Backend("one", "10.0.0.1", 81, 3),
+        Backend("one", "10.0.0.1", 81, 3, 9),
         Backend("[::1]:82", "::1", 82, 1),
         Backend("none", "db.internal", 83, 0),
     )
@@ -53,7 +59,7 @@ def test_the_strategy_is_over_the_same_backends_and_weights() -> None:
 
 def test_the_hash_key_is_the_one_of_the_settings() -> None:
     for key in HashKey:
-        assert build_pool("web", PoolConfig(backends=BACKENDS, hash_key=key)).hash_key is key
+        assert built(PoolConfig(backends=BACKENDS, hash_key=key)).hash_key is key
 
 
 def test_ejection_follows_the_settings() -> None:
@@ -72,7 +78,7 @@ def test_two_pools_do_not_draw_the_same_jitter() -> None:
     config = PoolConfig(
         backends=BACKENDS, eject=EjectConfig(failures=1, base_time=1e7, max_time=1e7)
     )
-    said = {fail(build_pool("web", config), now=0.0)[0] for _ in range(20)}
+    said = {fail(built(config), now=0.0)[0] for _ in range(20)}
     assert len(said) > 1
 
 
@@ -84,10 +90,10 @@ def test_the_time_outs_are_those_of_the_listener() -> None:
         idle_timeout=4.0,
         half_close_timeout=5.0,
     )
-    assert build_timeouts(config) == Timeouts(
+    assert plan_listener(config).timeouts == Timeouts(
         connect=1.0, connect_deadline=2.0, first_line=3.0, idle=4.0, half_close=5.0
     )
 
 
 def test_the_default_time_outs_are_the_same_in_the_settings_and_the_data_plane() -> None:
-    assert build_timeouts(ListenerConfig()) == Timeouts()
+    assert plan_listener(ListenerConfig()).timeouts == Timeouts()

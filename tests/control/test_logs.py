@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tcplb.control.logs import LogFormat, Logs
+from tcplb.control.application_log import LogFormat
+from tcplb.control.logs import Logs
 from tcplb.dataplane.record import Record, to_json, to_tcplog
 from tcplb.errors import LogFileError
 from tests.records import RECORD
@@ -27,6 +28,11 @@ Capture = pytest.CaptureFixture[str]
 
 def record(port: int = 1234) -> Record:
     return replace(RECORD, client_port=port, key=b"/\x1b[31m\n")
+
+
+def put(logs: Logs, written: Record) -> None:
+    assert logs.record is not None
+    logs.record(written)
 
 
 @pytest.fixture(autouse=True)
@@ -155,14 +161,14 @@ def test_every_line_is_written_by_the_end(capfd: Capture) -> None:
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_records_go_to_stdout_by_a_dash(capfd: Capture, log_format: LogFormat) -> None:
     with Logs("-", log_format, "info") as logs:
-        logs.record(record())
+        put(logs, record())
     form = to_json if log_format == "json" else to_tcplog
     assert capfd.readouterr() == (f"{form(record())}\n", "")
 
 
 def test_records_go_nowhere_with_none(capfd: Capture) -> None:
     with Logs("none", "text", "info") as logs:
-        logs.record(record())
+        assert logs.record is None
         logs.reopen()
     assert capfd.readouterr() == ("", "")
 
@@ -172,7 +178,7 @@ def test_records_are_appended_to_a_file(tmp_path: Path, capfd: Capture) -> None:
     file.write_text("an earlier line\n")
     for port in (1, 2):
         with Logs(str(file), "text", "info") as logs:
-            logs.record(record(port))
+            put(logs, record(port))
     assert file.read_text().splitlines() == [
         "an earlier line",
         to_tcplog(record(1)),
@@ -210,7 +216,7 @@ def test_after_a_rotation_lines_go_to_the_new_file(tmp_path: Path) -> None:
     with Logs(str(file), "text", "info") as logs:
         file.rename(rotated)
         logs.reopen()
-        logs.record(record())
+        put(logs, record())
     assert file.read_text() == f"{to_tcplog(record())}\n"
     assert rotated.read_text() == ""
 
@@ -221,7 +227,7 @@ def test_a_reopen_that_fails_is_told_in_the_application_log(tmp_path: Path, capf
     with Logs(str(folder / "access.log"), "text", "info") as logs:
         folder.rename(tmp_path / "moved")
         logs.reopen()
-        logs.record(record())
+        put(logs, record())
     assert (tmp_path / "moved" / "access.log").read_text() == f"{to_tcplog(record())}\n"
     (line,) = application_log(capfd)
     assert "cannot reopen the access log" in line
@@ -233,5 +239,5 @@ def test_lines_that_were_lost_are_counted_at_the_end(capfd: Capture) -> None:
         pytest.skip("needs /dev/full")
     with Logs("/dev/full", "text", "info") as logs:
         for _ in range(3):
-            logs.record(record())
+            put(logs, record())
     assert application_log(capfd)[-1].endswith("error   tcplb.log: the access log lost 3 lines")

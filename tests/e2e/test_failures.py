@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers import Blackhole
-from tests.processes import WAIT, Running, balancer, curl, echo_backends, port_of
+from tests.processes import WAIT, balancer, curl, echo_backends, port_of, worker_of
 
 pytestmark = pytest.mark.e2e
 
@@ -46,9 +46,9 @@ def test_a_blackholed_backend_fails_nobody_and_is_not_waited_for_once_ejected(
             assert sum(record["attempts"] > 1 for record in later) <= 1 + trials
 
 
-def memory_of(running: Running) -> int:
+def memory_of(pid: int) -> int:
     """Return the resident memory of a process, in bytes."""
-    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
 
@@ -102,8 +102,9 @@ def test_256_mib_to_a_slow_reader_are_not_kept_in_memory() -> None:
         try:
             download(port, source)  # whatever is made once has been made
             source.stalled.clear()
-            before = memory_of(lb)
-            grown = download(port, source, watch=lambda: memory_of(lb) - before)
+            worker = worker_of(lb)
+            before = memory_of(worker)
+            grown = download(port, source, watch=lambda: memory_of(worker) - before)
         finally:
             source.close()
     assert grown <= MIB

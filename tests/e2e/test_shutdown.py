@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from contextlib import ExitStack
 
 import pytest
 
-from tests.processes import WAIT, balancer, echo_backends, port_of
+from tests.processes import WAIT, balancer, echo_backends, port_of, worker_of
 
 pytestmark = pytest.mark.e2e
 
@@ -93,13 +94,14 @@ def test_clients_waiting_in_the_backlog_at_the_signal_are_still_served() -> None
         balancer(backends=[port_of(backends[0])]) as (lb, port),
         ExitStack() as stack,
     ):
-        lb.signal(signal.SIGSTOP)
+        worker = worker_of(lb)
+        os.kill(worker, signal.SIGSTOP)
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=WAIT))
             for _ in range(1000)
         ]
         lb.signal(signal.SIGTERM)
-        lb.signal(signal.SIGCONT)
+        os.kill(worker, signal.SIGCONT)
         for client in clients:
             with client:
                 client.sendall(b"\x01me too")

@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,13 @@ import uvloop
 
 from tcplb import __version__
 from tcplb.config.models import Config, ListenerConfig
-from tcplb.control.logs import Logs
-from tcplb.control.server import Server
+from tcplb.control.logs import HeldOpen
+from tcplb.control.supervisor import Supervisor
+from tcplb.control.turns import Turns
 from tcplb.errors import BindError
 from tests.processes import WAIT, Running, echo_backends, port_of, tcplb
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
 CONFIG = """
 listeners = [
     {{ name = "front", bind = "127.0.0.1:0", pool = "web" }},
@@ -179,11 +180,13 @@ def test_sigusr1_without_a_file_is_harmless(config: Path) -> None:
         stop(lb)
 
 
-def test_a_server_that_cannot_listen_leaves_no_socket_and_no_signal_handler() -> None:
+def test_a_supervisor_that_cannot_listen_leaves_no_socket_and_no_signal_handler() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         socket.create_server(("127.0.0.1", 0)) as free,
+        closing(Turns.create()) as turns,
+        HeldOpen("none") as access_log,
     ):
         first, second = (sock.getsockname()[1] for sock in (free, taken))
         free.close()
@@ -198,9 +201,9 @@ def test_a_server_that_cannot_listen_leaves_no_socket_and_no_signal_handler() ->
             loop = asyncio.get_running_loop()
             open_before = open_descriptors()
             with pytest.raises(BindError, match=rf"cannot listen on 127\.0\.0\.1:{second}: "):
-                await Server(config, Logs("none", "text", "info")).run()
+                await Supervisor(config, access_log, turns).run()
             assert open_descriptors() <= open_before
-            assert [loop.remove_signal_handler(number) for number in SIGNALS] == [False] * 3
+            assert [loop.remove_signal_handler(number) for number in SIGNALS] == [False] * 5
             socket.create_server(("127.0.0.1", first)).close()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,0 +1,297 @@
+"""The workers together: started, watched, replaced, added, removed, and given their sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from socket import socket
+
+from tcplb.control.backoff import Backoff
+from tcplb.control.inherited import Inherited
+from tcplb.control.messages import Message, Ready, Verdict
+from tcplb.control.plan import Plan, write_plan
+from tcplb.control.process import first_of
+from tcplb.control.scoreboard import Scoreboard
+from tcplb.control.sharing import Sharing
+from tcplb.control.sockets import SocketSets
+from tcplb.control.turns import Turns
+from tcplb.control.worker_process import WorkerProcess
+from tcplb.errors import WorkerError
+from tcplb.policy.health import State
+
+log = logging.getLogger("tcplb.server")
+
+
+class _Slot:
+    """A place for a worker: its row on the scoreboard, and who is there, if anybody."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.name = f"worker {number + 1}"
+        self.process: WorkerProcess | None = None
+        self.wanted = True
+        """Whether a worker that dies here is replaced, and may have sockets."""
+        self.backoff = Backoff()
+        self.restart: asyncio.TimerHandle | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.process is not None and self.process.ready
+
+    def send(self, message: Message, sock: socket | None = None) -> None:
+        """Tell the worker something, if there is one."""
+        if self.process is not None:
+            self.process.send(message, sock)
+
+
+class Crew:
+    """Keeps as many workers as are wanted, and each listening socket with one that is ready."""
+
+    def __init__(self, plan: Plan, sockets: SocketSets, board: Scoreboard, turns: Turns) -> None:
+        self._plan = plan
+        self._plan_file = write_plan(plan)
+        self._sockets = sockets
+        self._board = board
+        self._turns = turns
+        self._loop = asyncio.get_running_loop()
+        self._slots: dict[int, _Slot] = {}
+        self._sharing = Sharing(sockets, self._send)
+        self._ejections: dict[tuple[str, str], Verdict] = {}
+        """The last verdict on each backend that is ejected, by pool and backend."""
+        self._named = False
+        self._starting = True
+        self._stopping = False
+        self._why = ""
+        self._cut = 0
+        self._changed = asyncio.Event()
+
+    # -- start-up -----------------------------------------------------------------------------
+
+    def start(self, workers: int) -> None:
+        """Start the first workers."""
+        self._named = workers > 1
+        for _ in range(workers):
+            self._launch(self._new_slot())
+
+    async def started(self) -> None:
+        """Wait until each of the first workers is ready, or dead.
+
+        Raises WorkerError if none is ready: what one cannot do another will not do either. From
+        then on those that die are replaced.
+        """
+        slots = self._slots.values()
+        await self._until(lambda: all(slot.ready or slot.process is None for slot in slots))
+        if not any(slot.ready for slot in slots):
+            raise WorkerError(f"no worker could be started: {self._why}")
+        self._starting = False
+        for slot in slots:
+            if slot.process is None:
+                self._launch_later(slot, slot.backoff.delay)
+
+    # -- more and fewer workers ---------------------------------------------------------------
+
+    def add(self) -> None:
+        """Start one more worker, if there is a slot for it."""
+        if len(self._slots) >= self._plan.slots:
+            log.warning("no more than %d workers: restart to have more", self._plan.slots)
+            return
+        slot = self._new_slot()
+        try:
+            while len(self._sockets) < self._wanted:
+                self._sockets.open_another()
+        except OSError as error:
+            del self._slots[slot.number]
+            log.warning("no more workers: no socket for another one: %s", error.strerror)
+            return
+        log.info("%s starts: there are to be %d", slot.name, self._wanted)
+        self._share_out()
+        self._launch(slot)
+
+    def remove(self, timeout: float) -> None:
+        """Let one worker drain for `timeout` seconds and end, but never the last one."""
+        if self._wanted == 1:
+            log.warning("the last worker stays")
+            return
+        wanted = (slot for slot in self._slots.values() if slot.wanted)
+        # One that is not serving anyway, or else the newest.
+        slot = min(wanted, key=lambda slot: (slot.ready, -slot.number))
+        slot.wanted = False
+        log.info("%s stops: there are to be %d", slot.name, self._wanted)
+        self._share_out()
+        if slot.process is not None:
+            slot.process.drain(timeout)
+        else:
+            self._forget(slot)
+
+    def tell(self, message: Message) -> None:
+        """Send a message to every worker."""
+        for process in self._processes():
+            process.send(message)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float, force: asyncio.Event) -> int:
+        """Stop accepting, let all sessions end, and end the workers.
+
+        After `timeout` seconds, or when `force` is set, what is left is cut off. Returns how many
+        sessions that were.
+        """
+        self._stopping = True
+        for slot in self._slots.values():
+            if slot.restart is not None:
+                slot.restart.cancel()
+        # With nobody else, one that is just starting can still take who waits.
+        self._share_out(with_starting=True)
+        for process in self._processes():
+            process.drain(timeout)
+        self._sockets.close()
+        await first_of(self._drained(timeout), force.wait())
+        for process in self._processes():
+            process.force()
+        await self._until(self._all_gone)
+        return self._cut
+
+    async def _drained(self, timeout: float) -> None:
+        await self._until(lambda: all(p.open_sessions is not None for p in self._processes()))
+        open_sessions = sum(process.open_sessions or 0 for process in self._processes())
+        if open_sessions:
+            log.info(
+                "stopping: no new connections; the %d open ones have %g s to end "
+                "(a second signal closes them now)",
+                open_sessions,
+                timeout,
+            )
+        await self._until(self._all_gone)
+
+    def close(self) -> None:
+        """Let go of what the workers were started with."""
+        os.close(self._plan_file)
+
+    def _all_gone(self) -> bool:
+        return not any(True for _ in self._processes())
+
+    # -- one worker's life --------------------------------------------------------------------
+
+    def _new_slot(self) -> _Slot:
+        number = next(number for number in range(self._plan.slots) if number not in self._slots)
+        slot = self._slots[number] = _Slot(number)
+        return slot
+
+    def _forget(self, slot: _Slot) -> None:
+        if slot.restart is not None:
+            slot.restart.cancel()
+        del self._slots[slot.number]
+
+    def _launch(self, slot: _Slot) -> None:
+        slot.restart = None
+
+        def inherited(channel: int) -> Inherited:
+            return Inherited(
+                slot=slot.number,
+                named=self._named or slot.number > 0,
+                channel=channel,
+                scoreboard=self._board.descriptor,
+                turns=self._turns.descriptor,
+                plan=self._plan_file,
+            )
+
+        try:
+            slot.process = WorkerProcess(
+                inherited, partial(self._on_message, slot), partial(self._ended, slot)
+            )
+        except OSError as error:
+            self._replace(slot, f"cannot be started: {error.strerror}", None)
+
+    def _launch_later(self, slot: _Slot, delay: float) -> None:
+        slot.restart = self._loop.call_later(delay, self._launch, slot)
+
+    def _on_message(self, slot: _Slot, message: Message) -> None:
+        match message:
+            case Ready():
+                for verdict in self._ejections.values():
+                    slot.send(verdict)
+                if not self._stopping:
+                    self._share_out()
+            case Verdict():
+                self._spread(slot, message)
+        self._changed.set()
+
+    def _ended(self, slot: _Slot, process: WorkerProcess, end: str) -> None:
+        slot.process = None
+        sessions = self._board.sessions(slot.number)
+        self._board.retire(slot.number)
+        self._sharing.forget(slot.number)
+        if process.draining:
+            self._retired(slot, process, end, sessions)
+        else:
+            ready_at = process.ready_at
+            served = None if ready_at is None else self._loop.time() - ready_at
+            self._replace(slot, f"(pid {process.pid}) ended: {end}", served)
+        if not self._stopping:
+            self._share_out()
+        self._changed.set()
+
+    def _retired(self, slot: _Slot, process: WorkerProcess, end: str, sessions: int) -> None:
+        """Let go of a worker that was to end."""
+        cut = sessions if process.cut is None else process.cut
+        if process.cut is None:
+            log.error("%s (pid %d) did not drain in good order: %s", slot.name, process.pid, end)
+        if self._stopping:
+            self._cut += cut
+        elif cut:
+            log.warning("%s closed %d connections that were still open", slot.name, cut)
+        self._forget(slot)
+
+    def _replace(self, slot: _Slot, what: str, served: float | None) -> None:
+        """Have a worker that died replaced, once its turn has come."""
+        delay = slot.backoff.after_death(served)
+        self._why = f"{slot.name} {what}"
+        if self._starting:
+            log.error("%s %s", slot.name, what)
+            return
+        when = f"in {delay:g} s" if delay else "at once"
+        log.error("%s %s; another one starts %s", slot.name, what, when)
+        self._launch_later(slot, delay)
+
+    # -- health -------------------------------------------------------------------------------
+
+    def _spread(self, origin: _Slot, verdict: Verdict) -> None:
+        """Tell the others what a worker has found of a backend."""
+        about = (verdict.pool, verdict.transition.backend)
+        if verdict.transition.state is State.EJECTED:
+            self._ejections[about] = verdict
+        elif verdict.transition.state is State.IN:
+            self._ejections.pop(about, None)
+        for slot in self._slots.values():
+            if slot is not origin and slot.process is not None and slot.process.ready_at:
+                slot.process.send(verdict)
+
+    # -- small things -------------------------------------------------------------------------
+
+    def _share_out(self, *, with_starting: bool = False) -> None:
+        """See to it that each socket is with a worker that accepts on it."""
+        able = [
+            slot.number
+            for slot in self._slots.values()
+            if slot.wanted and (slot.ready or (with_starting and slot.process is not None))
+        ]
+        self._sharing.share_out(sorted(able))
+
+    def _send(self, worker: int, message: Message, sock: socket | None = None) -> None:
+        self._slots[worker].send(message, sock)
+
+    @property
+    def _wanted(self) -> int:
+        return sum(slot.wanted for slot in self._slots.values())
+
+    def _processes(self) -> Iterable[WorkerProcess]:
+        return [slot.process for slot in self._slots.values() if slot.process is not None]
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that a message or a death brings about."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()

@@ -1,0 +1,88 @@
+"""What the supervisor and a worker tell each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcplb.policy.health import Transition
+
+# -- to a worker ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Accept on the socket that comes with this, for the listener at that place in the plan."""
+
+    set_number: int
+    """Sockets are given and taken in sets: one for each address that is listened on."""
+    listener: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Accept no more on that set of sockets, and leave what waits in them: others will take it."""
+
+    set_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """A log rotation has moved the files away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept what waits in the sockets that you have, then let sessions end, then end."""
+
+    timeout: float
+    """Seconds after which sessions that are still open are cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Force:
+    """Cut off what is still open now."""
+
+
+# -- both ways --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A worker's view of a backend has changed; the others are to follow."""
+
+    pool: str
+    transition: Transition
+
+
+# -- from a worker ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All is built; sockets can come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It cannot start; `reason` is for the user. It ends now."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """It accepts no more, and has that many sessions open."""
+
+    open_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It has cut off that many sessions, and ends now. Its totals are on the scoreboard."""
+
+    cut: int
+
+
+Message = (
+    Listen | HandBack | ReopenLogs | Drain | Force | Verdict | Ready | Failed | Draining | Ended
+)

@@ -1,0 +1,127 @@
+"""Limits over several processes. The stress test has real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tcplb.control.claims import SharedCount, SharedOccupancy, SharedSeats
+from tcplb.control.scoreboard import Scoreboard
+from tcplb.control.shared_file import shared_file
+from tests.processes import WAIT
+
+
+@pytest.fixture
+def board() -> Iterator[Scoreboard]:
+    made = Scoreboard.create(4, 3)
+    yield made
+    made.close()
+
+
+def test_a_limit_holds_over_all_workers(board: Scoreboard) -> None:
+    counts = [SharedCount(board.seats(), slot) for slot in range(4)]
+    granted = [counts[number % 4].try_add(6) for number in range(10)]
+    assert granted == [True] * 6 + [False] * 4
+    assert [count.total() for count in counts] == [6] * 4
+    counts[1].subtract()
+    assert [counts[3].try_add(6), counts[0].try_add(6)] == [True, False]
+
+
+def test_without_a_limit_all_are_counted(board: Scoreboard) -> None:
+    counts = [SharedCount(board.seats(), slot) for slot in range(4)]
+    assert all(counts[number % 4].try_add(0) for number in range(100))
+    assert counts[0].total() == 100
+
+
+def test_each_backend_of_each_pool_is_counted_by_itself(board: Scoreboard) -> None:
+    one = [SharedOccupancy(board, slot, first=0, backends=2) for slot in (0, 1)]
+    other = SharedOccupancy(board, 2, first=2, backends=1)
+    assert [one[0].try_enter(1, 2), one[1].try_enter(1, 2), one[0].try_enter(1, 2)] == [
+        True,
+        True,
+        False,
+    ]
+    assert other.try_enter(0, 1)
+    assert not other.try_enter(0, 1)
+    assert [one[0].active(0), one[0].active(1), other.active(0)] == [0, 2, 1]
+    one[1].leave(1)
+    assert one[0].try_enter(1, 2)
+    assert one[1].active(1) == 2
+
+
+def test_seats_are_those_of_all_workers(board: Scoreboard) -> None:
+    mine, others = SharedSeats(board, 0, 2), SharedSeats(board, 3, 2)
+    assert [mine.try_take(), others.try_take(), mine.try_take()] == [True, True, False]
+    others.give_back()
+    assert mine.try_take()
+
+
+HAMMER = """
+import fcntl, os, sys
+from random import Random
+from tcplb.control.claims import SharedCount
+from tcplb.control.scoreboard import Scoreboard
+
+board_file, witness, slot, limit = map(int, sys.argv[1:])
+count = SharedCount(Scoreboard(board_file, 4, 3).seats(), slot)
+rng = Random(slot)
+
+def note(change):
+    # By other means than those under test: how many are held now, and the most there were.
+    fcntl.lockf(witness, fcntl.LOCK_EX)
+    held, most, _ = map(int, os.pread(witness, 100, 0).split(b","))
+    held += change
+    os.pwrite(witness, b"%d,%d,%030d" % (held, max(most, held), 0), 0)
+    fcntl.lockf(witness, fcntl.LOCK_UN)
+
+held = 0
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(4000):
+    if rng.random() < 0.6:
+        if count.try_add(limit):
+            held += 1
+            note(+1)
+    elif held:
+        note(-1)
+        held -= 1
+        count.subtract()
+while held:
+    note(-1)
+    held -= 1
+    count.subtract()
+"""
+
+
+def test_four_processes_never_hold_more_than_the_limit_and_do_reach_it(board: Scoreboard) -> None:
+    limit = 10
+    witness = shared_file("witness", 0)
+    os.pwrite(witness, b"0,0,%030d" % 0, 0)
+    command = [sys.executable, "-c", HAMMER, str(board.descriptor), str(witness)]
+    processes = [
+        subprocess.Popen(
+            [*command, str(slot), str(limit)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(board.descriptor, witness),
+        )
+        for slot in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=WAIT)
+    held, most, _ = map(int, os.pread(witness, 100, 0).split(b","))
+    os.close(witness)
+    assert [process.returncode for process in processes] == [0] * 4
+    assert (held, most) == (0, limit)
+    assert sum(board.seats()) == 0
