@@ -1,0 +1,51 @@
+"""What a choice costs with many backends: `Pool.acquire` and `release`, in this process."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from random import Random
+
+from bench import cores
+from bench.results import Results
+from bench.scenarios import PICK
+from bench.settings import Settings
+from tcplb.policy.backend import Backend
+from tcplb.policy.names import StrategyName
+from tcplb.policy.occupancy import LocalOccupancy
+from tcplb.policy.pool import Pool
+from tcplb.policy.strategy import make_strategy
+
+_KEYS = [f"203.0.113.{client % 256}:{client}".encode() for client in range(1000)]
+
+
+def compare_picks(settings: Settings, results: Results, say: Callable[[str], None]) -> None:
+    """Measure every strategy that there is, interleaved."""
+    pools = {strategy: _pool(strategy, settings.pool_size) for strategy in StrategyName}
+    for number in range(settings.rounds):
+        say(f"{PICK.name} {number + 1}/{settings.rounds}")
+        for strategy, pool in pools.items():
+            with cores.started_on(cores.BALANCER):
+                seconds = _seconds(pool, settings.picks)
+            results.add(PICK.name, strategy, {"time": seconds / settings.picks * 1e6})
+
+
+def _pool(strategy: StrategyName, size: int) -> Pool:
+    backends = [
+        Backend(f"b{number}", f"10.0.{number // 250}.{number % 250 + 1}", 80)
+        for number in range(size)
+    ]
+    occupancy = LocalOccupancy(size)
+    ordering = make_strategy(strategy, backends, occupancy)
+    return Pool("bench", backends, ordering, rng=Random(), occupancy=occupancy)
+
+
+def _seconds(pool: Pool, picks: int) -> float:
+    acquire, release = pool.acquire, pool.release
+    began = time.perf_counter()
+    for key in itertools.islice(itertools.cycle(_KEYS), picks):
+        lease = acquire(key, now=began)
+        assert lease is not None
+        release(lease)
+    return time.perf_counter() - began
