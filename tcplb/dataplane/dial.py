@@ -46,7 +46,7 @@ class Target(NamedTuple):
     family: int
     address: SocketAddress
     may_be_us: bool
-    """The kernel may pick this very port as the source of a connection to it: `check_connected`."""
+    """Whether the kernel may pick this very port as the source of a connection to it."""
 
 
 @lru_cache(maxsize=4096)
@@ -87,21 +87,14 @@ def _local_ports() -> tuple[int, int]:
         return 1, 65535
 
 
-def prepare(sock: socket.SocketType) -> None:
-    """Set the options of a socket that is going to be connected to a backend."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
 def connected_to_itself(sock: socket.SocketType, target: Target) -> bool:
     """Whether `sock`, connected to `target`, is connected to itself.
 
     Dialling a dead port of this machine, the kernel may pick that very port as the source, and
     TCP's simultaneous open then connects the socket to itself.
     """
-    if not target.may_be_us or sock.getsockname()[1] != target.address[1]:
-        return False
-    return bool(sock.getsockname() == sock.getpeername())
+    me = sock.getsockname()
+    return bool(me[1] == target.address[1] and me == sock.getpeername())
 
 
 def connect_error(number: int) -> OSError:
@@ -121,7 +114,8 @@ async def connect(backend: Backend) -> socket.socket:
         sock = socket.socket(target.family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            prepare(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             await _connect(loop, sock, target)
         except OSError as failure:
             sock.close()
@@ -146,7 +140,7 @@ async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, target:
         finally:
             loop.remove_writer(sock)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error or connected_to_itself(sock, target):
+    if error or (target.may_be_us and connected_to_itself(sock, target)):
         raise connect_error(error)
 
 

@@ -4,7 +4,7 @@ A coroutine of the `splice` engine is not a Task and awaits no Future: that cost
 the bytes (docs/performance.md). It is run by `resume`, up to its next wait, by whoever has news for
 it; and where it waits, it has made sure that somebody will. That is all the machinery there is::
 
-    event ─▶ Poller._dispatch ─▶ connection.on_events ─▶ resume(coroutine)
+    event ─▶ Poller._dispatch ─▶ resume(connection.reader or connection.writer)
 
 A pump waits with a bare ``yield``: it is its connections' `reader` or `writer` all its life. A
 session, which waits for one thing and then another, *yields* a callable, which is told who waits::
@@ -18,10 +18,15 @@ import asyncio
 import logging
 import select
 from collections.abc import Callable, Coroutine, Generator
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from types import coroutine
 from typing import Any, Protocol, TypeVar
 
-EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET
+INPUT = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLHUP | EPOLLERR
+OUTPUT = EPOLLOUT | EPOLLHUP | EPOLLERR
+TROUBLE = EPOLLPRI | EPOLLERR
+
 BATCH = 256
 """Events taken from the kernel at once."""
 
@@ -32,8 +37,25 @@ Waiting = Coroutine[Any, Any, Any] | Generator[Any, Any, Any]
 Attach = Callable[[Waiting], None]
 """What a session yields where it waits: it is told who waits."""
 
-OnEvents = Callable[[int], None]
 T = TypeVar("T")
+
+
+class Watched(Protocol):
+    """A socket whose events the poller tells, and who waits for them."""
+
+    readable: bool
+    """Whether a read may find something."""
+    fin_seen: bool
+    """The peer's FIN is behind the bytes that are there."""
+    wants_input: bool
+    """Whether `reader` waits for the next event of input."""
+    reader: Waiting
+    wants_output: bool
+    """Whether `writer` waits until the kernel takes bytes again, after it refused some."""
+    writer: Waiting
+
+    def note_trouble(self, events: int) -> None:
+        """Hear of an error, or of urgent data."""
 
 
 class Late(Protocol):
@@ -50,10 +72,13 @@ def resume(waiting: Waiting) -> None:
     """Run a coroutine until it waits again, or ends."""
     try:
         attach = waiting.send(None)
+        if attach is not None:
+            attach(waiting)
     except StopIteration:
-        return
-    if attach is not None:
-        attach(waiting)
+        pass
+    except Exception:
+        # The other events of the batch will not be told again: they must not be lost.
+        log.exception("internal error; the other connections go on")
 
 
 def throw(waiting: Waiting, error: BaseException) -> None:
@@ -71,70 +96,69 @@ class Poller:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.watched: dict[int, Watched] = {}
+        """Who has which descriptor. A connection enters itself, and leaves when it closes."""
         self._epoll: select.epoll | None = None
-        self._handlers: dict[int, OnEvents] = {}
-        self._deadlines: dict[Late, float] = {}
+        self.register: Callable[[int, int], None] = self._open_and_register
+        """Watch a descriptor for some events, until it is closed: `epoll.register`."""
+        self.deadlines: dict[Late, float] = {}
+        """Who is called at which `loop.time`, or up to `TICK` seconds later.
+
+        A timer of the loop for each would cost ten times as much, and hardly any ever fires.
+        """
         self._sweep: asyncio.TimerHandle | None = None
 
     # -- descriptors --------------------------------------------------------------------------
 
-    def add(self, descriptor: int, on_events: OnEvents) -> None:
-        """Call `on_events` with each change of readiness from now on, until `forget`."""
-        (self._epoll or self._open()).register(descriptor, EVENTS)
-        self._handlers[descriptor] = on_events
-
-    def forget(self, descriptor: int) -> None:
-        """Forget a descriptor that is closed next, which takes it out of the epoll."""
-        del self._handlers[descriptor]
-
     def close(self) -> None:
-        """Give up the epoll, unless a descriptor is still watched. `add` opens a new one."""
-        if self._epoll is not None and not self._handlers:
+        """Give up the epoll, unless a descriptor is still watched."""
+        if self._epoll is not None and not self.watched:
             self.loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
+            self.register = self._open_and_register
 
-    def _open(self) -> select.epoll:
+    def _open_and_register(self, descriptor: int, events: int) -> None:
         self._epoll = select.epoll()
-        self.loop.add_reader(self._epoll.fileno(), self._dispatch)
-        return self._epoll
+        self.loop.add_reader(self._epoll.fileno(), self._dispatch, self._epoll)
+        self.register = self._epoll.register
+        self.register(descriptor, events)
 
-    def _dispatch(self) -> None:
-        assert self._epoll is not None
-        handlers = self._handlers
-        # All events find their connection before the first of them is told: the first may close a
+    def _dispatch(self, epoll: select.epoll) -> None:
+        watched = self.watched
+        # All events find their socket before the first of them is told: the first may close a
         # descriptor whose number the next connection gets, and a later event is not meant for it.
-        batch = [(handlers[fd], events) for fd, events in self._epoll.poll(0, BATCH)]
-        for on_events, events in batch:
-            try:
-                on_events(events)
-            except Exception:
-                # The other events of the batch will not be told again: they must not be lost.
-                log.exception("internal error; the other connections go on")
+        for watched_one, events in [(watched[fd], events) for fd, events in epoll.poll(0, BATCH)]:
+            # All in one function, for it runs five times a connection and twice a request.
+            if events & INPUT:
+                watched_one.readable = True
+                if events & EPOLLRDHUP:
+                    watched_one.fin_seen = True
+                if events & TROUBLE:
+                    watched_one.note_trouble(events)
+                if watched_one.wants_input:
+                    watched_one.wants_input = False
+                    resume(watched_one.reader)
+            if watched_one.wants_output and events & OUTPUT:
+                watched_one.wants_output = False
+                resume(watched_one.writer)
 
     # -- time ---------------------------------------------------------------------------------
 
     def set_deadline(self, late: Late, due: float) -> None:
-        """Call `late.time_out` at `due` (of `loop.time`) or up to `TICK` seconds later.
-
-        A timer of the loop for each would cost ten times as much, and hardly any ever fires.
-        """
-        self._deadlines[late] = due
+        """Call `late.time_out` at `due`, unless it is taken out of `deadlines` before."""
+        self.deadlines[late] = due
         if self._sweep is None:
             self._sweep = self.loop.call_later(TICK, self._look_at_deadlines)
-
-    def clear_deadline(self, late: Late) -> None:
-        """Take a deadline back, if there is one."""
-        self._deadlines.pop(late, None)
 
     def _look_at_deadlines(self) -> None:
         now = self.loop.time()
         self._sweep = None
-        for late in [late for late, due in self._deadlines.items() if due <= now]:
+        for late in [late for late, due in self.deadlines.items() if due <= now]:
             # One that was late may end another one that is.
-            if self._deadlines.pop(late, None) is not None:
+            if self.deadlines.pop(late, None) is not None:
                 self._time_out(late)
-        if self._deadlines and self._sweep is None:
+        if self.deadlines and self._sweep is None:
             self._sweep = self.loop.call_later(TICK, self._look_at_deadlines)
 
     def _time_out(self, late: Late) -> None:
@@ -164,7 +188,7 @@ class Poller:
         try:
             await waiter.until_done()
         finally:
-            self.clear_deadline(waiter)
+            self.deadlines.pop(waiter, None)
             future.cancel()
         return future.result()
 

@@ -88,8 +88,11 @@ class Relay(ABC, Generic[Side]):
         if self.termination is not None:
             return
         first = self._first_end is None
-        if first and end is PumpEnd.FIN:
-            end = self._forward_fin(source)  # behind the last FIN both sides are closed anyway
+        if first and end is PumpEnd.FIN:  # behind the last FIN both sides are closed anyway
+            try:
+                (self.backend if source is self.client else self.client).send_fin()
+            except ConnectionResetError:
+                end = PumpEnd.SINK_RESET
         if end is not PumpEnd.FIN and self._first_reset is None:
             self._first_reset = self._reset_by(source, end)
         # After a reset was read, the other pump has nobody left to send to.
@@ -100,9 +103,6 @@ class Relay(ABC, Generic[Side]):
 
     def _half_close(self, source: Side) -> None:
         self._first_end = source
-        self._watch_half_closed()
-
-    def _watch_half_closed(self) -> None:
         self._timer.forget(self)
         self._timer = self._timers.half_closed
         self._timer.watch(self)
@@ -116,13 +116,6 @@ class Relay(ABC, Generic[Side]):
         if self.termination is None:
             self.termination = termination
             self._wake()
-
-    def _forward_fin(self, source: Side) -> PumpEnd:
-        try:
-            (self.backend if source is self.client else self.client).send_fin()
-        except ConnectionResetError:
-            return PumpEnd.SINK_RESET
-        return PumpEnd.FIN
 
     def _reset_by(self, source: Side, end: PumpEnd) -> Termination:
         from_client = source is self.client
@@ -163,7 +156,9 @@ class Relay(ABC, Generic[Side]):
     async def _reset_when_delivered(self, connection: Side) -> None:
         # A RST makes the kernel drop what it has not sent yet. There is no event for "all was
         # acknowledged", so it is looked for; mostly the first look finds nothing to wait for.
-        self._watch_half_closed()
+        self._timer.forget(self)
+        self._timer = self._timers.half_closed
+        self._timer.watch(self)
         delay = _FLUSH_LOOK_FIRST
         while connection.unsent() and not connection.lost and not self._expired:
             await self._sleep(delay)

@@ -201,7 +201,13 @@ class Session:
         while now < deadline and (lease := pool.acquire(record.key, now=now, exclude=tried)):
             record.attempts += 1
             record.backend = lease.backend.name
-            result = await self._dial(lease, min(timeouts.connect, deadline - now))
+            timeout = timeouts.connect if now + timeouts.connect < deadline else deadline - now
+            if lease.trial:
+                result = await self._dial_on_trial(lease, timeout)
+            else:
+                self._lease = lease
+                result = await frontend.engine.dial(lease.backend, timeout)
+                self._settle(lease, result)
             now = frontend.clock()
             if client.lost:
                 return Termination.CLIENT_RESET_CONNECTING
@@ -214,15 +220,8 @@ class Session:
             return after_failed_dial(failure)
         return Termination.ALL_FULL if pool.full(tried) else Termination.NO_BACKEND
 
-    async def _dial(self, lease: Lease, timeout: float) -> Connection | Outcome:
-        """Dial the backend of `lease`; keep the lease if that connects, or else give it back."""
-        if lease.trial:
-            result = await self._dial_on_trial(lease, timeout)
-            if result is None:
-                return Outcome.TIMED_OUT  # and `_settle_late_trial` will see to the lease
-        else:
-            self._lease = lease
-            result = await self._frontend.engine.dial(lease.backend, timeout)
+    def _settle(self, lease: Lease, result: Connection | Outcome) -> None:
+        """Judge the backend by its dial; keep the lease if that connected, or else give it back."""
         if isinstance(result, Outcome):
             self._observe(lease, result)
             self._frontend.pool.release(lease)
@@ -231,16 +230,19 @@ class Session:
             self._lease = lease
             self._backend = result
             self._observe(lease, Outcome.CONNECTED)
-        return result
 
-    async def _dial_on_trial(self, lease: Lease, timeout: float) -> Connection | Outcome | None:
+    async def _dial_on_trial(self, lease: Lease, timeout: float) -> Connection | Outcome:
         frontend = self._frontend
         news = frontend.pool.trial_begun(lease, until=frontend.clock() + timeout)
         frontend.health_changed(frontend.pool, news)
         late = partial(self._settle_late_trial, lease)
-        return await frontend.engine.dial_on_trial(
+        result = await frontend.engine.dial_on_trial(
             lease.backend, timeout, patience=TRIAL_PATIENCE, late=late
         )
+        if result is None:
+            return Outcome.TIMED_OUT  # `_settle_late_trial` will see to the lease
+        self._settle(lease, result)
+        return result
 
     def _settle_late_trial(self, lease: Lease, result: Connection | Outcome) -> None:
         """Judge the backend by a dial whose client did not wait for it."""

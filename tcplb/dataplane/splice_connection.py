@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import select
 import socket
 import struct
 import sys
 import termios
 from collections.abc import Callable, Generator
+from select import EPOLLERR
 from types import coroutine
 
-from tcplb.dataplane.poller import Attach, Poller, Waiting, resume, throw
-
-_ANY_INPUT = (
-    select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLHUP | select.EPOLLERR
-)
-_ANY_OUTPUT = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
-_SPECIAL = select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLERR
-_READ_TO_THE_END = select.EPOLLPRI | select.EPOLLERR
+from tcplb.dataplane.poller import EVENTS, Attach, Poller, Waiting, throw
 
 _PEEK_SIZE = 64 * 1024
 _ANSWER_READ_MAX = 1024 * 1024
@@ -54,14 +47,17 @@ class SpliceConnection:
         "writer",
     )
 
+    reader: Waiting
+    writer: Waiting
+
     def __init__(self, poller: Poller, sock: socket.SocketType) -> None:
         """Watch a non-blocking `sock`, which is ours from now on. Raises OSError."""
         self.poller = poller
         self.socket = sock
-        self.readable = False
-        """Whether a read may find something."""
+        descriptor = self.descriptor = sock.fileno()
+        self.readable = self.wants_input = self.wants_output = False
         self.fin_seen = False
-        """The peer's FIN is behind the bytes that are there: a short read has come to it."""
+        """A short read has come to the peer's FIN."""
         self.read_on = False
         """A short read proves nothing: there is an error behind the bytes, or urgent data."""
         self.lost = False
@@ -72,34 +68,13 @@ class SpliceConnection:
         self.held = 0
         """Bytes taken from the other side that this one's kernel has not taken yet."""
         self.on_lost: Callable[[SpliceConnection], None] | None = None
-        self.reader: Waiting | None = None
-        self.wants_input = False
-        """Whether `reader` waits for the next event of input."""
-        self.writer: Waiting | None = None
-        self.wants_output = False
-        """Whether `writer` waits until the kernel takes bytes again, after it refused some."""
-        self.descriptor = sock.fileno()
-        poller.add(self.descriptor, self.on_events)
+        poller.register(descriptor, EVENTS)
+        poller.watched[descriptor] = self
 
-    def on_events(self, events: int) -> None:
-        """Note what the kernel tells, and wake who waits for it."""
-        if events & _ANY_INPUT:
-            self.readable = True
-            if events & _SPECIAL:
-                self._note(events)
-            if self.wants_input:
-                self.wants_input = False
-                resume(self.reader)
-        if self.wants_output and events & _ANY_OUTPUT:
-            self.wants_output = False
-            resume(self.writer)
-
-    def _note(self, events: int) -> None:
-        if events & select.EPOLLRDHUP:
-            self.fin_seen = True
-        if events & _READ_TO_THE_END:
-            self.read_on = True
-        if events & select.EPOLLERR:
+    def note_trouble(self, events: int) -> None:
+        """Hear of an error, or of urgent data."""
+        self.read_on = True
+        if events & EPOLLERR:
             self.lost = True
             if self.on_lost is not None:
                 self.on_lost(self)
@@ -115,7 +90,7 @@ class SpliceConnection:
             yield self._set_reader
         finally:
             self.wants_input = False
-            self.poller.clear_deadline(self)
+            self.poller.deadlines.pop(self, None)
 
     @coroutine
     def _output(self, due: float) -> Generator[Attach, None, None]:
@@ -126,7 +101,7 @@ class SpliceConnection:
             yield self._set_writer
         finally:
             self.wants_output = False
-            self.poller.clear_deadline(self)
+            self.poller.deadlines.pop(self, None)
 
     def _set_reader(self, waiting: Waiting) -> None:
         self.reader = waiting
@@ -136,18 +111,22 @@ class SpliceConnection:
 
     def time_out(self) -> None:
         """Raise TimeoutError in the session that waits."""
-        waiting = self.writer if self.wants_output else self.reader
-        if waiting is not None:
-            throw(waiting, TimeoutError())
+        throw(self.writer if self.wants_output else self.reader, TimeoutError())
 
     # -- before the relay ---------------------------------------------------------------------
 
-    async def connected(self, due: float) -> int:
+    @coroutine
+    def connected(self, due: float) -> Generator[Attach, None, int]:
         """Wait for the end of a connect in progress; return its error number, 0 for none."""
+        self.wants_output = True
+        self.poller.set_deadline(self, due)
         try:
-            await self._output(due)
+            yield self._set_writer
         except TimeoutError:
             return errno.ETIMEDOUT
+        finally:
+            self.wants_output = False
+            self.poller.deadlines.pop(self, None)
         if not self.readable:
             return 0
         # It can only be readable by an error, or by bytes that came with the acceptance.
@@ -231,7 +210,8 @@ class SpliceConnection:
         """End the connection in good order."""
         if not self.closed:
             self.closed = True
-            self.poller.forget(self.descriptor)
+            # Closing the descriptor takes it out of the epoll.
+            del self.poller.watched[self.descriptor]
             self.socket.close()
 
     def reset(self) -> None:

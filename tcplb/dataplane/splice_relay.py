@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from socket import SO_KEEPALIVE, SOL_SOCKET
 from types import coroutine
 
 from tcplb.dataplane.pipes import PipePool
@@ -28,9 +29,16 @@ class SpliceRelay(Relay[SpliceConnection]):
         down = backend.reader = client.writer = pump(backend, client, pipes, ended)
         self._timer.watch(self)
         try:
-            self._begin(up, client)
-            self._begin(down, backend)
-            while self.termination is None:
+            # A pump takes its first step now, or with the first event of input.
+            if client.readable:
+                resume(up)
+            else:
+                client.wants_input = True
+            if backend.readable:
+                resume(down)
+            else:
+                backend.wants_input = True
+            if self.termination is None:
                 await self._until_over()
             if self.termination is Termination.NORMAL:  # both pumps have ended, all was taken
                 client.close()
@@ -49,13 +57,6 @@ class SpliceRelay(Relay[SpliceConnection]):
                 self._first_end.on_lost = None
         return self.termination
 
-    def _begin(self, source_pump: Waiting, source: SpliceConnection) -> None:
-        """Let a pump take its first step, now or with the first event of input."""
-        if source.readable:
-            resume(source_pump)
-        else:
-            source.wants_input = True
-
     @coroutine
     def _until_over(self) -> Generator[Attach, None, None]:
         yield self._set_session
@@ -73,6 +74,14 @@ class SpliceRelay(Relay[SpliceConnection]):
         source.on_lost = self.side_lost
         if source.lost:
             self.side_lost(source)
+
+    def progress(self) -> int:
+        """Return a number that changes when a byte moves. Also the first sign of a quiet time."""
+        # Only now: most connections end long before, and it is a system call for each. (The
+        # client's end inherits it from the listening socket.)
+        if not self.backend.closed:
+            self.backend.socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        return super().progress()
 
     async def _sleep(self, seconds: float) -> None:
         await self.client.poller.sleep(seconds)
