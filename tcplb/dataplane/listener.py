@@ -44,6 +44,9 @@ class Listener:
     def __init__(self, sock: socket, gate: Gate, counters: Counters, accepted: Accepted) -> None:
         self._socket = sock
         self._family = sock.family
+        # The raw accept and the raw type: socket.socket costs 3 µs more a connection
+        # (docs/performance.md).
+        self._accept = sock._accept  # type: ignore[attr-defined]  # what socket.accept calls
         self._gate = gate
         self._counters = counters
         self._accepted = accepted
@@ -91,9 +94,7 @@ class Listener:
             self._pause()
             return False
         try:
-            # The raw accept and the raw type: socket.socket costs 3 µs more a connection
-            # (docs/performance.md).
-            descriptor, address = self._socket._accept()
+            descriptor, address = self._accept()
             client = RawSocket(self._family, SOCK_STREAM, 0, descriptor)
         except OSError as error:
             self._gate.leave()

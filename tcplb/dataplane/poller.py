@@ -6,7 +6,7 @@ it; and where it waits, it has made sure that somebody will. That is all the mac
 
     event ─▶ Poller._dispatch ─▶ resume(connection.reader or connection.writer)
 
-A pump waits with a bare ``yield``: it is its connections' `reader` or `writer` all its life. A
+A pump waits with ``yield None``: it is its connections' `reader` or `writer` all its life. A
 session, which waits for one thing and then another, *yields* a callable, which is told who waits::
 
     yield connection.set_reader       # "wake me when it is readable"

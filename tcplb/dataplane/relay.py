@@ -54,6 +54,7 @@ class Relay(ABC, Generic[Side]):
         "_expired",
         "_first_end",
         "_first_reset",
+        "_last_end",
         "_timer",
         "_timers",
         "backend",
@@ -69,6 +70,8 @@ class Relay(ABC, Generic[Side]):
         """The one that watches."""
         self._first_end: Side | None = None
         """The source of the direction that has ended."""
+        self._last_end: Side | None = None
+        """The source of the direction that has ended last."""
         self._first_reset: Termination | None = None
         self._expired = False
         self.termination: Termination | None = None
@@ -87,6 +90,7 @@ class Relay(ABC, Generic[Side]):
         """One pump is done: is the session over, or half-closed?"""
         if self.termination is not None:
             return
+        self._last_end = source
         first = self._first_end is None
         if first and end is PumpEnd.FIN:  # behind the last FIN both sides are closed anyway
             try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from types import coroutine
 
 from tcplb.dataplane.pipes import PIPE_SIZE, Pipe, PipePool
 from tcplb.dataplane.poller import Attach
@@ -32,11 +31,10 @@ Pump = Generator[Attach | None, None, None]
 Ended = Callable[[SpliceConnection, PumpEnd], None]
 
 
-@coroutine
 def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ended: Ended) -> Pump:
     """Carry bytes from `source` to `sink` until one of them ends, and tell `ended` of it.
 
-    It is the `reader` of its source and the `writer` of its sink; a bare ``yield`` waits for what
+    It is the `reader` of its source and the `writer` of its sink; ``yield None`` waits for what
     it has just said that it wants.
     """
     receive_into, send = source.socket.recv_into, sink.socket.send
@@ -44,7 +42,7 @@ def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ende
     while end is None:
         if not source.readable:
             source.wants_input = True
-            yield
+            yield None
         try:
             size = receive_into(_BUFFER)
         except BlockingIOError:
@@ -79,12 +77,6 @@ def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ende
     ended(source, end)
 
 
-def stop(running: Pump) -> None:
-    """End a pump where it waits; one that is just telling its own end needs no more."""
-    if not running.gi_running:
-        running.close()
-
-
 def _send_rest(
     source: SpliceConnection, sink: SpliceConnection, rest: bytes
 ) -> Generator[None, None, bool]:
@@ -92,7 +84,7 @@ def _send_rest(
     sink.held = len(rest)
     while rest:
         sink.wants_output = True
-        yield
+        yield None
         try:
             sent = sink.socket.send(rest)
         except BlockingIOError:
@@ -132,7 +124,7 @@ def _splice(
             if since_wait < SMALL:
                 return None
             source.wants_input = True
-            yield
+            yield None
             since_wait = this_turn = 0
             continue
         except OSError as error:
@@ -146,7 +138,7 @@ def _splice(
                 sent = os.splice(pipe.out_of, sink.descriptor, pipe.held, flags=_FLAGS)
             except BlockingIOError:
                 sink.wants_output = True
-                yield
+                yield None
                 this_turn = 0
                 continue
             except OSError as error:

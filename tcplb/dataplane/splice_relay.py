@@ -10,7 +10,7 @@ from tcplb.dataplane.pipes import PipePool
 from tcplb.dataplane.poller import Attach, Waiting, resume
 from tcplb.dataplane.relay import Relay
 from tcplb.dataplane.splice_connection import SpliceConnection
-from tcplb.dataplane.splice_pump import pump, stop
+from tcplb.dataplane.splice_pump import Pump, pump
 from tcplb.dataplane.termination import Termination
 
 
@@ -38,28 +38,33 @@ class SpliceRelay(Relay[SpliceConnection]):
                 resume(down)
             else:
                 backend.wants_input = True
-            if self.termination is None:
-                await self._until_over()
-            if self.termination is Termination.NORMAL:  # both pumps have ended, all was taken
+            termination = self.termination or await self._until_over()
+            if termination is Termination.NORMAL:  # both pumps have ended, all was taken
                 client.close()
                 backend.close()
             else:
-                stop(up)
-                stop(down)
-                await self._end(self.termination)
+                self._stop(up, down)
+                await self._end(termination)
         except BaseException:
-            stop(up)
-            stop(down)
+            self._stop(up, down)
             raise
         finally:
             self._timer.forget(self)
             if self._first_end is not None:
                 self._first_end.on_lost = None
-        return self.termination
+        return termination
+
+    def _stop(self, up: Pump, down: Pump) -> None:
+        """End the pumps where they wait, but not one that is just telling its end."""
+        if self._last_end is not self.client:
+            up.close()
+        if self._last_end is not self.backend:
+            down.close()
 
     @coroutine
-    def _until_over(self) -> Generator[Attach, None, None]:
+    def _until_over(self) -> Generator[Attach, None, Termination]:
         yield self._set_session
+        return self.termination or Termination.BUG
 
     def _set_session(self, waiting: Waiting) -> None:
         self._session = waiting
