@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -147,6 +148,33 @@ def balancer(
     with tcplb("serve", "--listen", "127.0.0.1:0", *chosen, *flags, wrapper=wrapper) as running:
         port = int(running.wait_for(r"listening on \S+:(\d+)")[0][1])
         yield running, port
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something that tells nobody."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def echoed(client: socket.socket, data: bytes = b"\x01hello") -> None:
+    """Send something that is no HTTP, and get it back through the balancer."""
+    client.sendall(data)
+    answer = b""
+    while len(answer) < len(data):
+        more = client.recv(len(data) - len(answer))
+        assert more, f"the connection ended after {answer!r}"
+        answer += more
+    assert answer == data
+
+
+def visit(port: int) -> None:
+    """Make one connection from beginning to end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as client:
+        echoed(client)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
 
 
 def worker_of(balancer: Running) -> int:

@@ -7,7 +7,6 @@ from typing import assert_never
 
 from tcplb.control.plan import EngineName, PoolPlan
 from tcplb.dataplane.engine import Engine
-from tcplb.dataplane.splice import SpliceEngine
 from tcplb.dataplane.splice import SpliceEngine, splice_works
 from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.occupancy import Occupancy
@@ -38,7 +37,5 @@ def build_engine(name: EngineName) -> Engine:
             return StreamsEngine()
         case "auto":
             return SpliceEngine() if splice_works() else StreamsEngine()
-        case "splice":
-            return SpliceEngine()
         case _:
             assert_never(name)

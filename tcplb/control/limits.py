@@ -1,8 +1,9 @@
-"""How many connections fit into the limit of file descriptors."""
+"""How many connections and workers there can be."""
 
 from __future__ import annotations
 
 import logging
+import os
 import resource
 
 RESERVED_DESCRIPTORS = 32
@@ -35,6 +36,21 @@ def connection_limit(wanted: int | None) -> int:
         fitting,
     )
     return fitting
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def worker_slots(workers: int) -> int:
+    """Return how many workers there can ever be if `workers` are there at the start.
+
+    There has to be room for more of them, and for those that still drain.
+    """
+    return 2 * max(workers, processors()) + 8
 
 
 def _raise_descriptor_limit() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Iterator
 from socket import socket
@@ -17,7 +16,7 @@ from tcplb import __version__
 from tcplb.config.models import Config, ListenerConfig
 from tcplb.control.application_log import ApplicationLog
 from tcplb.control.crew import Crew
-from tcplb.control.limits import connection_limit
+from tcplb.control.limits import connection_limit, processors, worker_slots
 from tcplb.control.logs import HeldOpen
 from tcplb.control.messages import ReopenLogs
 from tcplb.control.plan import Limits, Plan, PoolPlan, make_plan
@@ -50,7 +49,7 @@ class Supervisor:
         workers = _count(self._config)
         sockets = SocketSets(_open_all(self._config.listeners))
         with contextlib.closing(sockets):
-            plan = make_plan(self._config, _limits(self._config), _slots(workers))
+            plan = make_plan(self._config, _limits(self._config), worker_slots(workers))
             board = Scoreboard.create(plan.slots, plan.backends)
             for _ in range(1, workers):
                 sockets.open_another()
@@ -145,17 +144,7 @@ def _open_all(listeners: tuple[ListenerConfig, ...]) -> list[tuple[int, socket]]
 
 def _count(config: Config) -> int:
     """Return how many workers are wanted at the start."""
-    return _processors() if config.workers == "auto" else int(config.workers)
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _slots(workers: int) -> int:
-    """Return how many workers there can ever be, with room for those that still drain."""
-    return max(workers, _processors()) * 2 + 8
+    return processors() if config.workers == "auto" else int(config.workers)
 
 
 def _limits(config: Config) -> Limits:

@@ -46,7 +46,7 @@ def test_a_shell_that_is_known_is_needed(arguments: tuple[str, ...]) -> None:
     [
         ("tcplb ", ["check", "completion", "config", "demo", "serve"]),
         ("tcplb serve --stra", ["--strategy"]),
-        ("tcplb serve --strategy ", ["round-robin", "hash"]),
+        ("tcplb serve --strategy ", ["round-robin", "hash", "least-connections"]),
         ("tcplb config s", ["schema", "show"]),
     ],
 )

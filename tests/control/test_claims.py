@@ -62,13 +62,11 @@ def test_seats_are_those_of_all_workers(board: Scoreboard) -> None:
 
 HAMMER = """
 import fcntl, os, sys
-from random import Random
 from tcplb.control.claims import SharedCount
 from tcplb.control.scoreboard import Scoreboard
 
 board_file, witness, slot, limit = map(int, sys.argv[1:])
 count = SharedCount(Scoreboard(board_file, 4, 3).seats(), slot)
-rng = Random(slot)
 
 def note(change):
     # By other means than those under test: how many are held now, and the most there were.
@@ -78,22 +76,25 @@ def note(change):
     os.pwrite(witness, b"%d,%d,%030d" % (held, max(most, held), 0), 0)
     fcntl.lockf(witness, fcntl.LOCK_UN)
 
-held = 0
+def take():
+    granted = count.try_add(limit)
+    if granted:
+        note(+1)
+    return granted
+
+def give_back():
+    note(-1)
+    count.subtract()
+
+# All but one place are taken for good, and all four want that one all the time.
+kept = sum(take() for _ in range(3 if slot else 0))
 print("ready", flush=True)
 sys.stdin.readline()
-for _ in range(4000):
-    if rng.random() < 0.6:
-        if count.try_add(limit):
-            held += 1
-            note(+1)
-    elif held:
-        note(-1)
-        held -= 1
-        count.subtract()
-while held:
-    note(-1)
-    held -= 1
-    count.subtract()
+for _ in range(100_000):
+    if take():
+        give_back()
+for _ in range(kept):
+    give_back()
 """
 
 

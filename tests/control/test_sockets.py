@@ -5,13 +5,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tcplb.config.units import parse_address
-from tcplb.control.sockets import endpoint, open_listening_sockets
+from tcplb.control.sockets import SocketSets, endpoint, open_another, open_listening_sockets
 from tcplb.errors import BindError
 from tests.processes import WAIT
 
@@ -97,6 +97,50 @@ def test_what_is_accepted_has_no_delay_and_keeps_alive(listen: Listen) -> None:
     with connect(*sock.getsockname()), sock.accept()[0] as accepted:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_another_one_on_the_same_address_gets_a_part_of_the_clients(listen: Listen) -> None:
+    (first,) = listen("127.0.0.1:0")
+    with open_another(first) as second, ExitStack() as stack:
+        assert second.getsockname() == first.getsockname()
+        for _ in range(100):
+            stack.enter_context(connect(*first.getsockname()))
+        accepted = [accept_all(sock, stack) for sock in (first, second)]
+    assert sum(accepted) == 100
+    assert min(accepted) > 10
+
+
+def accept_all(sock: socket.socket, stack: ExitStack) -> int:
+    accepted = 0
+    with suppress(BlockingIOError):
+        while True:
+            stack.enter_context(sock.accept()[0])
+            accepted += 1
+    return accepted
+
+
+def test_an_address_that_is_ours_to_share_is_taken_for_everybody_else(listen: Listen) -> None:
+    (first,) = listen("127.0.0.1:0")
+    port = first.getsockname()[1]
+    with open_another(first), pytest.raises(BindError, match="is another tcplb running"):
+        open_listening_sockets(f"127.0.0.1:{port}", "127.0.0.1", port)
+
+
+@needs_proc
+def test_a_set_that_cannot_be_opened_whole_is_not_there(listen: Listen) -> None:
+    (first,), (second,) = listen("127.0.0.1:0"), listen("127.0.0.1:0")
+    sets = SocketSets([(0, first), (1, second)])
+    sets.open_another()
+    assert [[listener for listener, _ in sets[number]] for number in (0, 1)] == [[0, 1]] * 2
+    sets[1][1][1].close()
+    second.close()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lost = SocketSets([(0, first), (1, taken)])  # does not share its address
+        before = open_descriptors()
+        with pytest.raises(OSError, match="in use"):
+            lost.open_another()
+        assert (len(lost), open_descriptors()) == (1, before)
+    sets.close()
 
 
 @needs_proc

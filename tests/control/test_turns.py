@@ -98,14 +98,15 @@ def test_the_turn_of_a_process_that_is_killed_is_free(turns: Turns) -> None:
 
 
 CROSSED = """
-import sys, threading
+import sys, threading, time
 from tcplb.control.turns import Turns
 turns = Turns(int(sys.argv[1]))
 def write(turn):
-    for _ in range(2000):
+    for _ in range(300):
         with turn:
-            pass
-threads = [threading.Thread(target=write, args=(turn,)) for turn in (turns.access, turns.application)]
+            time.sleep(0.0001)  # a write takes its time
+both = (turns.access, turns.application)
+threads = [threading.Thread(target=write, args=(turn,)) for turn in both]
 for thread in threads:
     thread.start()
 for thread in threads:
