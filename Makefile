@@ -15,7 +15,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -38,6 +38,9 @@ lint: $(VENV)/.installed-lint ## ruff, mypy --strict and the import contract
 format: $(VENV)/.installed-lint ## let ruff format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed ## compare with HAProxy, nginx and Go: ten minutes, see bench/README.md
+	$(BIN)/python -m bench
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -74,13 +74,13 @@ def _listen() -> socket.socket:
     return listener
 
 
-def main(ports: int, *, responsive: bool) -> None:
+def main(ports: int, policy: Policy) -> None:
     """Listen on so many free ports, print them on one line, and serve.
 
-    Responsive backends answer at once, and bulk gives way to that.
+    Bulk takes turns with the rest if that is a batch job too; otherwise it gives way.
     """
-    bulk_source = start_bulk_source(Policy.IDLE if responsive else Policy.BATCH)
-    (Policy.NORMAL if responsive else Policy.BATCH).apply()
+    bulk_source = start_bulk_source(Policy.BATCH if policy is Policy.BATCH else Policy.IDLE)
+    policy.apply()
     listeners = [_listen() for _ in range(ports)]
     print(*(listener.getsockname()[1] for listener in listeners), flush=True)
     gc.disable()  # nothing here makes cycles
@@ -88,4 +88,4 @@ def main(ports: int, *, responsive: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), responsive="responsive" in sys.argv[2:])
+    main(int(sys.argv[1]), Policy(int(sys.argv[2])))

@@ -7,9 +7,7 @@ import select
 import socket
 
 from bench.cores import Policy
-from bench.wire import BULK_BUFFER
-
-BLOCK = bytes(256 * 1024)
+from bench.wire import BULK_BLOCK, BULK_BLOCK_THAT_GIVES_WAY, BULK_BUFFER
 
 
 def start_bulk_source(policy: Policy) -> socket.socket:
@@ -20,12 +18,14 @@ def start_bulk_source(policy: Policy) -> socket.socket:
         return ours
     ours.close()
     policy.apply()
-    _Source(theirs).serve()
+    block = BULK_BLOCK_THAT_GIVES_WAY if policy is Policy.IDLE else BULK_BLOCK
+    _Source(theirs, bytes(block)).serve()
     os._exit(0)
 
 
 class _Source:
-    def __init__(self, handed_over: socket.socket) -> None:
+    def __init__(self, handed_over: socket.socket, block: bytes) -> None:
+        self._block = block
         self._handed_over = handed_over
         self._clients: dict[int, socket.socket] = {}
         self._epoll = select.epoll()
@@ -51,7 +51,7 @@ class _Source:
 
     def _send(self, client: socket.socket) -> None:
         try:
-            client.send(BLOCK)
+            client.send(self._block)
         except BlockingIOError:
             pass
         except ConnectionError:

@@ -43,6 +43,8 @@ class Candidate:
     version_command: Sequence[str]
     only_in: str = ""
     """The only scenario it takes part in unless it is named: a log is written for connections."""
+    descriptors: int = 2
+    """Open files that an idle pair takes."""
 
     def version(self) -> str:
         """Return the first line of what it says of its version. Raises SkippedError."""
@@ -162,7 +164,13 @@ CANDIDATES = (
     ),
     _haproxy_candidate("haproxy-log", "option tcplog, to a file", _haproxy(log=True), "connect"),
     Candidate("nginx", "stream module, one worker, no log", _nginx, ("nginx", "-v")),
-    Candidate("go", "io.Copy, GOMAXPROCS=1, no log, nothing else", _go, ("go", "version")),
+    Candidate(
+        "go",
+        "io.Copy, GOMAXPROCS=1, no log, nothing else",
+        _go,
+        ("go", "version"),
+        descriptors=6,  # io.Copy splices, and each direction holds a pipe even while it waits
+    ),
 )
 
 OPTIONAL = (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import cores
 from bench.candidates import HAPROXY, Candidate
+from bench.cores import Policy
 from bench.load.client import LoadError
 from bench.processes import SkippedError
 from bench.results import Results
@@ -51,7 +52,7 @@ class Comparison:
         except (SkippedError, LoadError) as error:
             self._skip(scenario, "all", f"it needs HAProxy's highest rate, but {error}")
             return
-        with backends(responsive=scenario.responsive) as ports, contextlib.ExitStack() as stack:
+        with backends(scenario.policy) as ports, contextlib.ExitStack() as stack:
 
             def start(candidate: Candidate) -> AbstractContextManager[Balancer]:
                 return self._balancer(candidate, ports, on)
@@ -120,7 +121,7 @@ class Comparison:
         if samples := self._results.samples("request", HAPROXY.name, "rate"):
             return Summary.of(samples).median
         with (
-            backends(responsive=False) as ports,
+            backends(Policy.BATCH) as ports,
             self._balancer(HAPROXY, ports, cores.BALANCER) as running,
         ):
             return request(Slice(running, self._settings, 0.0))["rate"]

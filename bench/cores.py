@@ -41,6 +41,8 @@ class Policy(IntEnum):
     """How a process shares its core, see sched(7)."""
 
     NORMAL = os.SCHED_OTHER
+    FIRST = os.SCHED_FIFO
+    """Runs as soon as it can; NORMAL, if that is not allowed (it needs root)."""
     BATCH = os.SCHED_BATCH
     """Runs when its turn comes; to be woken interrupts nobody."""
     IDLE = os.SCHED_IDLE
@@ -48,7 +50,14 @@ class Policy(IntEnum):
 
     def apply(self) -> None:
         """Give this process the policy."""
-        os.sched_setscheduler(0, self, os.sched_param(0))
+        priority = 1 if self is Policy.FIRST else 0
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, self, os.sched_param(priority))
+
+
+PROMPT = Policy.FIRST if BALANCER != LOAD else Policy.NORMAL
+"""For a small load that is to be answered at once. Never before a balancer on the same core, and
+never for much work: the kernel's own work on that core would have to wait for it."""
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from bench.targets import Judged
 
 _NOTES = {
     "idle": "Proportional set size of the process tree: user space only, the kernel's buffers are "
-    "not in it.",
+    "not in it. Go holds two pipes for a pair, so it gets as many pairs as the limit of open files "
+    "allows, if that is less.",
     "workers": "Nothing is pinned but the load and the backends: with two cores, the second worker "
     "shares its core with them. Rates show that as much as they show the workers.",
     "pick": "Without sockets. The strategies stand in for candidates.",

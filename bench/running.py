@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import cores
 from bench.candidates import Candidate, Place
+from bench.cores import Policy
 from bench.load.client import LoadError, ask
 from bench.load.job import Job
 from bench.processes import PATIENCE, SkippedError, free_port, last_line, started
@@ -32,10 +33,9 @@ class Balancer:
 
 
 @contextlib.contextmanager
-def backends(*, responsive: bool) -> Iterator[list[int]]:
-    """Run the backends; yields their ports. Responsive ones interrupt others on their core."""
-    command = [sys.executable, "-m", "bench.backend", str(BACKENDS)]
-    command += ["responsive"] if responsive else []
+def backends(policy: Policy) -> Iterator[list[int]]:
+    """Run the backends; yields their ports."""
+    command = [sys.executable, "-m", "bench.backend", str(BACKENDS), str(int(policy))]
     with (
         cores.started_on(cores.LOAD),
         started(command, stdout=subprocess.PIPE, stderr=sys.stderr.fileno()) as process,

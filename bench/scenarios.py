@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import cores
 from bench.candidates import program
-from bench.cores import Policy
+from bench.cores import PROMPT, Policy
 from bench.load.client import LoadError
 from bench.load.job import Job, Kind
 from bench.processes import PATIENCE, started
@@ -77,7 +77,8 @@ def bulk(of: Slice) -> dict[str, float]:
 
 def idle(of: Slice) -> dict[str, float]:
     """Memory of pairs that do nothing."""
-    done = do(of.job(Kind.IDLE_PAIRS, of.settings.pairs))
+    allowed = (of.settings.descriptors - 100) // of.balancer.candidate.descriptors
+    done = do(of.job(Kind.IDLE_PAIRS, min(of.settings.pairs, allowed)))
     return {"memory": done["bytes"] / done["units"] / 1e3}
 
 
@@ -90,9 +91,7 @@ def latency(of: Slice) -> dict[str, float]:
 
 def beside_bulk(of: Slice) -> dict[str, float]:
     """A few requests while bulk flows run at full speed."""
-    small = of.job(
-        Kind.OPEN_LOOP, BESIDE_BULK_CONNECTIONS, rate=BESIDE_BULK_RATE, policy=Policy.NORMAL
-    )
+    small = of.job(Kind.OPEN_LOOP, BESIDE_BULK_CONNECTIONS, rate=BESIDE_BULK_RATE, policy=PROMPT)
     # The flows give way to the requests on the load's core: the waiting is to be the balancer's.
     flows = of.job(Kind.BULK, of.settings.bulk_flows, seconds=LONG, policy=Policy.IDLE)
     with load(flows) as running:
@@ -148,8 +147,8 @@ class Scenario:
     fresh: bool = False
     """Every slice needs a process that has not done any work yet."""
     most_rounds: int = 1_000_000
-    responsive: bool = False
-    """Load and backends answer at once, because latency counts and CPU time does not."""
+    policy: Policy = Policy.BATCH
+    """Of the backends. They answer at once where latency counts and CPU time does not."""
     needs_rate: bool = False
     """Its load depends on HAProxy's highest rate."""
 
@@ -200,7 +199,7 @@ SCENARIOS = (
         "Small requests at 50 % of HAProxy's highest rate, open loop, 64 connections",
         (_REQUEST_RATE, *_LATENCIES),
         latency,
-        responsive=True,
+        policy=Policy.NORMAL,
         needs_rate=True,
     ),
     Scenario(
@@ -208,7 +207,7 @@ SCENARIOS = (
         "Small requests (1,000/s on 8 connections, open loop) beside 4 downloads at full speed",
         (*_LATENCIES, Measure("bulk", "bulk", "GB/s")),
         beside_bulk,
-        responsive=True,
+        policy=PROMPT,
     ),
 )
 """Those that compare candidates, each pinned to one core."""

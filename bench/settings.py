@@ -27,13 +27,17 @@ class Settings:
     max_connections: int = 5000
     """What the balancers are told that they have to bear."""
 
+    descriptors: int = 20_000
+    """The limit of open files."""
+
     def within(self, descriptors: int) -> Settings:
         """Return settings that a limit of so many open files allows.
 
         A connection takes two of a balancer's, and HAProxy wants to have some for pipes too.
         """
         most = min(self.max_connections, descriptors // 4)
-        return replace(self, max_connections=most, pairs=min(self.pairs, most - 10))
+        pairs = min(self.pairs, most - 10)
+        return replace(self, max_connections=most, pairs=pairs, descriptors=descriptors)
 
 
 def smoke() -> Settings:

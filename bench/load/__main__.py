@@ -10,6 +10,7 @@ import sys
 import time
 
 from bench.accounting import cpu_seconds, memory_bytes
+from bench.cores import Policy
 from bench.load.bulk import Bulk
 from bench.load.client import LoadError
 from bench.load.closed_loop import Connects, Requests
@@ -31,7 +32,7 @@ def _loop(job: Job) -> Loop:
         case Kind.REQUESTS:
             return Requests(job.port, job.connections)
         case Kind.BULK:
-            return Bulk(job.port, job.connections)
+            return Bulk(job.port, job.connections, gives_way=job.policy is Policy.IDLE)
         case Kind.OPEN_LOOP:
             return OpenLoop(job.port, job.connections, job.rate)
         case Kind.IDLE_PAIRS:

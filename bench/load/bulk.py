@@ -8,9 +8,7 @@ import socket
 import time
 
 from bench.load.client import connect, wait
-from bench.wire import BULK_BUFFER, BULK_REQUEST
-
-READ_SIZE = 1024 * 1024
+from bench.wire import BULK_BLOCK, BULK_BLOCK_THAT_GIVES_WAY, BULK_BUFFER, BULK_REQUEST
 
 
 class Bulk:
@@ -20,7 +18,8 @@ class Bulk:
     balancer's CPU time that counts here, not how fast the sink is.
     """
 
-    def __init__(self, port: int, connections: int) -> None:
+    def __init__(self, port: int, connections: int, *, gives_way: bool) -> None:
+        self._room = bytearray(BULK_BLOCK_THAT_GIVES_WAY if gives_way else BULK_BLOCK)
         self._epoll = select.epoll()
         self._clients: dict[int, socket.socket] = {}
         self.units = 0
@@ -34,7 +33,7 @@ class Bulk:
 
     def run(self, seconds: float) -> None:
         """Keep going for so long."""
-        clients, room = self._clients, bytearray(READ_SIZE)
+        clients, room = self._clients, self._room
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for fd, _ in wait(self._epoll):

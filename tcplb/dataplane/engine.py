@@ -80,7 +80,7 @@ class Engine(Protocol):
         """Raise CancelledError in a session where it waits, now or soon."""
 
     async def adopt(self, client: SocketType) -> Connection:
-        """Take over an accepted, non-blocking socket."""
+        """Take over an accepted socket, which the kernel takes for a blocking one."""
 
     async def dial(self, backend: Backend, timeout: float) -> Connection | Outcome:
         """Connect to `backend` within `timeout` seconds, or say why not."""

@@ -11,7 +11,7 @@ import errno
 import logging
 from _socket import SocketType as RawSocket
 from collections.abc import Callable
-from socket import SOCK_STREAM, SocketType, socket
+from socket import SOCK_NONBLOCK, SOCK_STREAM, SocketType, socket
 
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.dial import SocketAddress
@@ -95,11 +95,12 @@ class Listener:
             return False
         try:
             descriptor, address = self._accept()
-            client = RawSocket(self._family, SOCK_STREAM, 0, descriptor)
+            # Python takes it for non-blocking; the kernel does not, which would be one more system
+            # call: an engine asks with MSG_DONTWAIT, or sets it.
+            client = RawSocket(self._family, SOCK_STREAM | SOCK_NONBLOCK, 0, descriptor)
         except OSError as error:
             self._gate.leave()
             return self._accept_failed(error)
-        client.setblocking(False)
         self._counters.accepted += 1
         self._accepted(client, address)
         return True

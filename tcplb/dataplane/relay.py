@@ -44,6 +44,12 @@ class Relayed(Connection, Protocol):
         """Return the bytes that the peer's kernel has not acknowledged, a FIN not counted."""
 
 
+# A name of their own for what every connection asks for: in Python 3.11, reading a member off its
+# enum takes 120 ns, a global 7.
+FIN = PumpEnd.FIN
+SOURCE_RESET = PumpEnd.SOURCE_RESET
+NORMAL = Termination.NORMAL
+
 Side = TypeVar("Side", bound=Relayed)
 
 
@@ -92,21 +98,25 @@ class Relay(ABC, Generic[Side]):
             return
         self._last_end = source
         first = self._first_end is None
-        if first and end is PumpEnd.FIN:  # behind the last FIN both sides are closed anyway
+        if first and end is FIN:  # behind the last FIN both sides are closed anyway
             try:
                 (self.backend if source is self.client else self.client).send_fin()
             except ConnectionResetError:
                 end = PumpEnd.SINK_RESET
-        if end is not PumpEnd.FIN and self._first_reset is None:
+        if end is not FIN and self._first_reset is None:
             self._first_reset = self._reset_by(source, end)
         # After a reset was read, the other pump has nobody left to send to.
-        if first and end is not PumpEnd.SOURCE_RESET:
-            self._half_close(source)
+        if first and end is not SOURCE_RESET:
+            self._first_end = source
+            self._watch_half_closed()
+            self._half_closed(source)
         else:
-            self._finish(self._first_reset or Termination.NORMAL)
+            self._finish(self._first_reset or NORMAL)
 
-    def _half_close(self, source: Side) -> None:
-        self._first_end = source
+    def _half_closed(self, source: Side) -> None:
+        """Do what an engine has to do when the first direction has ended."""
+
+    def _watch_half_closed(self) -> None:
         self._timer.forget(self)
         self._timer = self._timers.half_closed
         self._timer.watch(self)
@@ -160,9 +170,7 @@ class Relay(ABC, Generic[Side]):
     async def _reset_when_delivered(self, connection: Side) -> None:
         # A RST makes the kernel drop what it has not sent yet. There is no event for "all was
         # acknowledged", so it is looked for; mostly the first look finds nothing to wait for.
-        self._timer.forget(self)
-        self._timer = self._timers.half_closed
-        self._timer.watch(self)
+        self._watch_half_closed()
         delay = _FLUSH_LOOK_FIRST
         while connection.unsent() and not connection.lost and not self._expired:
             await self._sleep(delay)

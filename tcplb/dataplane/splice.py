@@ -56,7 +56,7 @@ class SpliceEngine:
         throw(started, asyncio.CancelledError())
 
     async def adopt(self, client: SocketType) -> Connection:
-        """Take over an accepted, non-blocking socket."""
+        """Take over an accepted socket."""
         return SpliceConnection(self._poller, client)
 
     # -- dialling -----------------------------------------------------------------------------

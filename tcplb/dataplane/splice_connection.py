@@ -1,4 +1,4 @@
-"""One connection of the `splice` engine: a non-blocking socket, and who waits for it.
+"""One connection of the `splice` engine: a socket, and who waits for it.
 
 It is registered once, for both directions. The kernel tells each change once (edge-triggered), so
 `readable` keeps what was told until a read finds the queue empty.
@@ -51,7 +51,10 @@ class SpliceConnection:
     writer: Waiting
 
     def __init__(self, poller: Poller, sock: socket.SocketType) -> None:
-        """Watch a non-blocking `sock`, which is ours from now on. Raises OSError."""
+        """Watch a connected `sock`, which is ours from now on. Raises OSError.
+
+        It may be a blocking one for the kernel: bytes are moved with MSG_DONTWAIT.
+        """
         self.poller = poller
         self.socket = sock
         descriptor = self.descriptor = sock.fileno()
@@ -139,7 +142,7 @@ class SpliceConnection:
             # Before the look at the bytes: what was there when the FIN was seen is all there is.
             fin_seen = self.fin_seen
             try:
-                data = self.socket.recv(_PEEK_SIZE, socket.MSG_PEEK)
+                data = self.socket.recv(_PEEK_SIZE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
                 fin_seen = fin_seen or not data
             except BlockingIOError:
                 data = b""
@@ -168,14 +171,14 @@ class SpliceConnection:
     async def _send_some(self, data: bytes, due: float) -> int:
         while True:
             try:
-                return self.socket.send(data)
+                return self.socket.send(data, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 await self._output(due)
 
     async def _receive_some(self, due: float) -> int:
         while True:
             try:
-                return len(self.socket.recv(_PEEK_SIZE))
+                return len(self.socket.recv(_PEEK_SIZE, socket.MSG_DONTWAIT))
             except BlockingIOError:
                 await self._input(due)
 

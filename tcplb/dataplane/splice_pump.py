@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from socket import MSG_DONTWAIT
 
-from tcplb.dataplane.pipes import PIPE_SIZE, Pipe, PipePool
+from tcplb.dataplane.pipes import Pipe, PipePool
 from tcplb.dataplane.poller import Attach
-from tcplb.dataplane.relay import PumpEnd
+from tcplb.dataplane.relay import FIN, PumpEnd
 from tcplb.dataplane.splice_connection import SpliceConnection
 
 BUFFER_SIZE = 64 * 1024
-TURN = 512 * 1024
+CHUNK = 64 * 1024
+"""Bytes that are spliced at once. More are dearer a byte: docs/performance.md."""
+
+TURN = 1024 * 1024
 """Bytes that one direction may move before all others have had their turn."""
 
 SMALL = 32 * 1024
@@ -44,7 +48,7 @@ def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ende
             source.wants_input = True
             yield None
         try:
-            size = receive_into(_BUFFER)
+            size = receive_into(_BUFFER, 0, MSG_DONTWAIT)
         except BlockingIOError:
             source.readable = False
             continue
@@ -53,16 +57,16 @@ def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ende
             end = PumpEnd.SOURCE_RESET
             break
         if not size:
-            end = PumpEnd.SOURCE_RESET if source.cut_short else PumpEnd.FIN
+            end = PumpEnd.SOURCE_RESET if source.cut_short else FIN
             break
         if size < BUFFER_SIZE and not source.read_on:
             # A short read has emptied the queue: no need to be told so by EAGAIN, or by a 0 if the
             # FIN was seen behind it.
             source.readable = False
             if source.fin_seen:
-                end = PumpEnd.FIN
+                end = FIN
         try:
-            sent = send(_BUFFER[:size])
+            sent = send(_BUFFER[:size], MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -86,7 +90,7 @@ def _send_rest(
         sink.wants_output = True
         yield None
         try:
-            sent = sink.socket.send(rest)
+            sent = sink.socket.send(rest, MSG_DONTWAIT)
         except BlockingIOError:
             continue
         except OSError as error:
@@ -102,53 +106,67 @@ def _bulk(
     source: SpliceConnection, sink: SpliceConnection, pipes: PipePool
 ) -> Generator[Attach | None, None, PumpEnd | None]:
     """Splice until reads get small (None) or one side ends; None also without a pipe."""
-    pipe = pipes.take()
-    if pipe is None:
-        yield from source.poller.sleep(0)  # copying in turns as well
-        return None
-    try:
-        return (yield from _splice(source, sink, pipe))
-    finally:
-        pipes.give_back(pipe)
+    # The kernel's own flag, for there is no MSG_DONTWAIT for splice(2).
+    source.socket.setblocking(False)
+    sink.socket.setblocking(False)
+    moved, end = SMALL, None
+    while moved >= SMALL and end is None:
+        if not source.readable:
+            source.wants_input = True
+            yield None
+        pipe = pipes.take()
+        if pipe is None:
+            yield source.poller.let_others_run  # copying in turns as well
+            return None
+        before = source.moved
+        try:
+            end = yield from _splice(source, sink, pipe)
+        finally:
+            pipes.give_back(pipe)  # nobody keeps one while there is nothing to move
+        moved = source.moved - before
+    return end
 
 
 def _splice(
     source: SpliceConnection, sink: SpliceConnection, pipe: Pipe
 ) -> Generator[Attach | None, None, PumpEnd | None]:
-    since_wait = this_turn = 0
+    """Splice until there is nothing to read (None), or one side ends."""
+    this_turn = 0
     while True:
         try:
-            size = os.splice(source.descriptor, pipe.into, PIPE_SIZE, flags=_FLAGS)
+            size = os.splice(source.descriptor, pipe.into, CHUNK, flags=_FLAGS)
         except BlockingIOError:
             source.readable = False
-            if since_wait < SMALL:
-                return None
-            source.wants_input = True
-            yield None
-            since_wait = this_turn = 0
-            continue
+            return None
         except OSError as error:
             source.failed(error)
             return PumpEnd.SOURCE_RESET
         if not size:
             return PumpEnd.SOURCE_RESET if source.cut_short else PumpEnd.FIN
         pipe.held = sink.held = size
-        while pipe.held:
-            try:
-                sent = os.splice(pipe.out_of, sink.descriptor, pipe.held, flags=_FLAGS)
-            except BlockingIOError:
-                sink.wants_output = True
-                yield None
-                this_turn = 0
-                continue
-            except OSError as error:
-                sink.failed(error)
-                return PumpEnd.SINK_RESET
-            pipe.held -= sent
-            sink.held = pipe.held
-            source.moved += sent
-        since_wait += size
+        if not (yield from _empty(pipe, source, sink)):
+            return PumpEnd.SINK_RESET
         this_turn += size
         if this_turn >= TURN:
-            yield from source.poller.sleep(0)
+            yield source.poller.let_others_run
             this_turn = 0
+
+
+def _empty(
+    pipe: Pipe, source: SpliceConnection, sink: SpliceConnection
+) -> Generator[None, None, bool]:
+    """Send what is in the pipe; False if the sink was reset."""
+    while pipe.held:
+        try:
+            sent = os.splice(pipe.out_of, sink.descriptor, pipe.held, flags=_FLAGS)
+        except BlockingIOError:
+            sink.wants_output = True
+            yield None
+            continue
+        except OSError as error:
+            sink.failed(error)
+            return False
+        pipe.held -= sent
+        sink.held = pipe.held
+        source.moved += sent
+    return True

@@ -8,7 +8,7 @@ from types import coroutine
 
 from tcplb.dataplane.pipes import PipePool
 from tcplb.dataplane.poller import Attach, Waiting, resume
-from tcplb.dataplane.relay import Relay
+from tcplb.dataplane.relay import NORMAL, Relay
 from tcplb.dataplane.splice_connection import SpliceConnection
 from tcplb.dataplane.splice_pump import Pump, pump
 from tcplb.dataplane.termination import Termination
@@ -39,7 +39,7 @@ class SpliceRelay(Relay[SpliceConnection]):
             else:
                 backend.wants_input = True
             termination = self.termination or await self._until_over()
-            if termination is Termination.NORMAL:  # both pumps have ended, all was taken
+            if termination is NORMAL:  # both pumps have ended, all was taken
                 client.close()
                 backend.close()
             else:
@@ -73,9 +73,8 @@ class SpliceRelay(Relay[SpliceConnection]):
         if self._session is not None:
             resume(self._session)
 
-    def _half_close(self, source: SpliceConnection) -> None:
+    def _half_closed(self, source: SpliceConnection) -> None:
         # Its pump has ended and reads no more, so a reset from there is heard of in this way only.
-        super()._half_close(source)
         source.on_lost = self.side_lost
         if source.lost:
             self.side_lost(source)

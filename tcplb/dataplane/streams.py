@@ -34,7 +34,9 @@ class StreamsEngine:
 
     async def adopt(self, client: SocketType) -> Connection:
         """Take over an accepted socket."""
-        return await StreamConnection.over(socket(fileno=client.detach()))
+        sock = socket(fileno=client.detach())
+        sock.setblocking(False)
+        return await StreamConnection.over(sock)
 
     async def dial(self, backend: Backend, timeout: float) -> Connection | Outcome:
         """Connect to `backend` within `timeout` seconds, or say why not."""

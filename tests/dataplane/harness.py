@@ -57,6 +57,15 @@ def open_fds() -> Counter[str]:
     return Counter({kind: kinds[kind] for kind in ("socket", "pipe")})
 
 
+def open_epolls() -> int:
+    """Count this process's epolls, that of the loop included."""
+    count = 0
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the descriptor of this very listing
+            count += str(path.readlink()) == "anon_inode:[eventpoll]"
+    return count
+
+
 @contextmanager
 def no_descriptors_left() -> Iterator[None]:
     """Let every system call fail with EMFILE that wants a new descriptor."""
@@ -94,6 +103,12 @@ async def within(engine: Engine, work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         engine.cancel(started)
         raise
+
+
+def pipes_lent(engine: Engine) -> int:
+    """Return how many pipes the sessions of a splice engine have."""
+    assert isinstance(engine, SpliceEngine)
+    return engine.pipes.lent
 
 
 class InOrder:

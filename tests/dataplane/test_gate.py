@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tcplb.dataplane.counters import Counters
@@ -62,6 +64,52 @@ def test_who_fails_again_on_being_resumed_waits_again() -> None:
 def test_limit_of_none() -> None:
     gate = Gate(0, Counters(), Clock())
     assert not gate.try_enter(never)
+
+
+class SharedSeats:
+    """Seats that others may take and give back."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def try_take(self) -> bool:
+        if self.free == 0:
+            return False
+        self.free -= 1
+        return True
+
+    def give_back(self) -> None:
+        self.free += 1
+
+
+async def test_whoever_is_let_in_needs_a_seat_too_and_gives_it_back() -> None:
+    seats = SharedSeats(2)
+    gate = Gate(5, Counters(), Clock(), seats)
+    assert [gate.try_enter(never), gate.try_enter(never)] == [True, True]
+    assert not gate.try_enter(lambda: None)
+    gate.leave()
+    assert seats.free == 1
+
+
+async def test_no_seat_is_taken_by_one_that_the_limit_keeps_out() -> None:
+    seats = SharedSeats(2)
+    gate = Gate(1, Counters(), Clock(), seats)
+    assert gate.try_enter(never)
+    assert not gate.try_enter(lambda: None)
+    assert seats.free == 1
+
+
+async def test_a_seat_that_another_process_gives_back_is_found() -> None:
+    seats = SharedSeats(0)
+    counters = Counters()
+    gate = Gate(5, counters, Clock(), seats)
+    resumed = asyncio.Event()
+    assert not gate.try_enter(resumed.set)
+    assert not gate.try_enter(lambda: None)
+    seats.give_back()  # nobody tells the gate
+    await asyncio.wait_for(resumed.wait(), 10)
+    assert gate.try_enter(never)
+    assert counters.pauses == 2  # looking is no pause
 
 
 def test_says_so_once_a_second_at_most(caplog: pytest.LogCaptureFixture) -> None:
