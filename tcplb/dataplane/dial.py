@@ -125,7 +125,10 @@ async def connect(backend: Backend) -> socket.socket:
             raise
         else:
             return sock
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # it knows this frame, and no cycle may be left to the garbage collector
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: Target) -> None:

@@ -184,6 +184,8 @@ class Poller:
 
     def _run_again(self) -> None:
         again, self._again = self._again, []
+        if self._epoll is not None:
+            self._dispatch(self._epoll)  # the others
         for waiting in again:
             resume(waiting)  # does nothing to one that has been closed
 

@@ -102,7 +102,10 @@ class SpliceEngine:
                 return await self._connect(target, due)
             except OSError as failure:
                 error = failure
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # it knows this frame, and no cycle may be left to the garbage collector
 
     async def dial_on_trial(
         self, backend: Backend, timeout: float, *, patience: float, late: LateDial

@@ -114,7 +114,8 @@ def _bulk(
         if not source.readable:
             source.wants_input = True
             yield None
-        pipe = pipes.take()
+        # Urgent data stops splice(2), and not recv(2).
+        pipe = None if source.read_on else pipes.take()
         if pipe is None:
             yield source.poller.let_others_run  # copying in turns as well
             return None
@@ -136,13 +137,13 @@ def _splice(
         try:
             size = os.splice(source.descriptor, pipe.into, CHUNK, flags=_FLAGS)
         except BlockingIOError:
-            source.readable = False
+            source.readable = source.read_on
             return None
         except OSError as error:
             source.failed(error)
             return PumpEnd.SOURCE_RESET
-        if not size:
-            return PumpEnd.SOURCE_RESET if source.cut_short else PumpEnd.FIN
+        if not size:  # a FIN, or urgent data next: a read will tell
+            return None
         pipe.held = sink.held = size
         if not (yield from _empty(pipe, source, sink)):
             return PumpEnd.SINK_RESET

@@ -220,8 +220,7 @@ async def test_bug_in_one_coroutine_costs_no_other_event_of_the_batch(
         if got[-1] == b"1":
             raise ZeroDivisionError("a bug of ours")
 
-    for _, ours in pairs:
-        engine.start(life(ours))
+    assert len([engine.start(life(ours)) for _, ours in pairs]) == len(pairs)
     for number, (theirs, _) in enumerate(pairs):  # no await: all are in one batch
         theirs.sock.send(b"%d" % number)
     await eventually(lambda: len(got) == 3)
@@ -245,8 +244,7 @@ async def test_more_events_than_one_batch_holds(net: Net, engine: SpliceEngine) 
     async def life(ours: Peer) -> None:
         got.append(await peek(engine, ours))
 
-    for _, ours in pairs:
-        engine.start(life(ours))
+    assert len([engine.start(life(ours)) for _, ours in pairs]) == len(pairs)
     for number, (theirs, _) in enumerate(pairs):
         theirs.sock.send(b"%d" % number)
     await eventually(lambda: len(got) == 300)

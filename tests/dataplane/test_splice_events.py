@@ -215,6 +215,32 @@ async def test_fin_comes_before_the_backend_is_connected(
     assert (await lb.record()).termination is Termination.NORMAL
 
 
+async def test_time_outs_of_what_a_session_no_longer_waits_for_are_over(
+    net: Net, balancer: MakeBalancer
+) -> None:
+    """Silent clients are the clock: they wait for the first line until the same time-out."""
+    server = net.server()
+    lb = balancer(
+        backend(server),
+        strategy=StrategyName.HASH,
+        hash_key=HashKey.REQUEST,
+        timeouts=Timeouts(first_line=0.2, connect=0.2, connect_deadline=0.2),
+    )
+    client = await net.client(lb.address)
+    client.put(REQUEST[:5])
+    await requested(net, lb, server)  # by now the first one waits for the rest
+    client.put(REQUEST[5:])
+    upstream = await server.accept()
+    assert await upstream.receive(len(REQUEST)) == REQUEST
+    for number in range(2):
+        await lb.pair(net, server)  # of a silent client
+        await client.send(b"question %d" % number)
+        assert await upstream.receive(10) == b"question %d" % number
+        await upstream.send(b"answer %d" % number)
+        assert await client.receive(8) == b"answer %d" % number
+    assert lb.records == []
+
+
 class WhileConnecting(InOrder):
     """Lets a backend act between the balancer's connect and its next look at the socket."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
@@ -10,16 +11,15 @@ from typing import Any
 
 import pytest
 
-from tcplb.dataplane.pipes import PIPE_SIZE
 from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.splice import SpliceEngine
-from tcplb.dataplane.splice_pump import TURN
+from tcplb.dataplane.splice_pump import BUFFER_SIZE, TURN
 from tcplb.dataplane.termination import Termination
 from tests.dataplane.harness import MakeBalancer, backend
 from tests.peers import PATIENCE, Net, Peer, eventually
 
-MOST_A_TURN = TURN + PIPE_SIZE
-"""The last piece of a turn may be as large as a pipe."""
+MOST_A_TURN = TURN + BUFFER_SIZE
+"""A turn ends with the piece that makes it full."""
 
 TURNS = 6
 """From a request to the balancer, from there to the backend, and back, and one to spare each."""
@@ -98,6 +98,35 @@ async def test_small_request_is_answered_within_a_few_turns_of_a_bulk_flow(
             assert await client.receive(6) == b"answer"
             assert bulk.moved - before <= TURNS * MOST_A_TURN
         await eventually(lambda: bulk.moved > before + 4 * MOST_A_TURN)  # it has not stopped
+
+
+def _has_arrived(peer: Peer) -> bool:
+    with suppress(BlockingIOError):
+        return bool(peer.sock.recv(1, socket.MSG_PEEK))
+    return False
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_bulk_that_is_all_there_waits_for_a_small_request(
+    net: Net, balancer: MakeBalancer, engine: Counting, *, urgent: bool
+) -> None:
+    """Megabytes are there before a request is, when the balancer looks: two turns at most."""
+    server = net.server()
+    lb = balancer(backend(server))
+    reader, sender = await lb.pair(net, server)
+    client, upstream = await lb.pair(net, server)
+    [bulk, _] = engine.backends
+    if urgent:  # from then on it is read in another way
+        sender.sock.send(b"!", socket.MSG_OOB)
+        sender.put(b".")
+        assert b"." in await reader.receive_some()
+    before = bulk.moved
+    assert sender.send_what_fits(memoryview(bytes(16 * 1024 * 1024))) > 0
+    client.put(b"request")  # no await in between: both are in one batch
+    while not _has_arrived(upstream):  # noqa: ASYNC110 - an event would come turns later
+        await asyncio.sleep(0)  # one turn of the loop
+    assert bulk.moved - before <= 2 * MOST_A_TURN
+    assert await upstream.receive(7) == b"request"
 
 
 async def test_bulk_flows_take_turns(net: Net, balancer: MakeBalancer, engine: Counting) -> None:
