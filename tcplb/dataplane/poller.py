@@ -136,8 +136,6 @@ class Poller:
             # commonest events first, for a comparison is much cheaper than taking bits apart.
             if events == INPUT_AND_ROOM:
                 watched_one.readable = True
-            elif events == EPOLLOUT:
-                pass
             elif events & INPUT:
                 watched_one.readable = True
                 if events & EPOLLRDHUP:

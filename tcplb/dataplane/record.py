@@ -89,7 +89,7 @@ def to_tcplog(record: Record) -> str:
     host, attempts = record.client_host, record.attempts
     whole = int(record.accepted_at)
     # One % for all of it: half the time of an f-string with as many fields.
-    return "%s:%d [%s.%03d] %s %s/%s %d/%d/%d %d %s %d/%d/%d/%d/%s 0/0 %d" % (
+    return "%s:%d [%s.%03d] %s %s/%s %d/%d/%d %d %s %d/%d/%d/%d/%s 0/0 %d" % (  # noqa: UP031
         f"[{host}]" if ":" in host else host,
         record.client_port,
         _clock(whole),

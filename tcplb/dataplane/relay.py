@@ -29,6 +29,8 @@ class PumpEnd(Enum):
     """The source has sent everything, and the sink has taken it."""
     SOURCE_RESET = auto()
     SINK_RESET = auto()
+    BUG = auto()
+    """An exception of ours ended it."""
 
 
 class Relayed(Connection, Protocol):
@@ -46,6 +48,7 @@ class Relayed(Connection, Protocol):
 
 # A name of their own for what every connection asks for: in Python 3.11, reading a member off its
 # enum takes 120 ns, a global 7.
+BUG = PumpEnd.BUG
 FIN = PumpEnd.FIN
 SOURCE_RESET = PumpEnd.SOURCE_RESET
 NORMAL = Termination.NORMAL
@@ -84,7 +87,7 @@ class Relay(ABC, Generic[Side]):
         """Set when the session is over."""
 
     @abstractmethod
-    def _wake(self) -> None:
+    def _wake(self, termination: Termination) -> None:
         """Let `run` go on: the session is over."""
 
     @abstractmethod
@@ -97,6 +100,9 @@ class Relay(ABC, Generic[Side]):
         if self.termination is not None:
             return
         self._last_end = source
+        if end is BUG:
+            self._finish(Termination.BUG)
+            return
         first = self._first_end is None
         if first and end is FIN:  # behind the last FIN both sides are closed anyway
             try:
@@ -129,7 +135,7 @@ class Relay(ABC, Generic[Side]):
     def _finish(self, termination: Termination) -> None:
         if self.termination is None:
             self.termination = termination
-            self._wake()
+            self._wake(termination)
 
     def _reset_by(self, source: Side, end: PumpEnd) -> Termination:
         from_client = source is self.client
@@ -163,6 +169,9 @@ class Relay(ABC, Generic[Side]):
         elif termination is Termination.BACKEND_RESET:
             self.backend.reset()
             await self._reset_when_delivered(self.client)
+        elif termination is Termination.BUG:  # who knows what was lost
+            self.client.reset()
+            self.backend.reset()
         else:
             _close_or_reset(self.client)
             _close_or_reset(self.backend)

@@ -306,13 +306,15 @@ class Session:
                 counters.bytes_down += backend.moved
             frontend.pool.release(lease)
         frontend.active -= 1
+        if frontend.record is not None:
+            self._log(frontend.record)
+        self._ended(self)
+
+    def _log(self, sink: RecordSink) -> None:
         try:
-            if frontend.record is not None:
-                frontend.record(self._record)
+            sink(self._record)
         except Exception:
             log.exception("internal error in a session; the others go on")
-        finally:
-            self._ended(self)
 
     def _complete_record(self, termination: Termination) -> None:
         """Note what is known only at the end, while the session still counts itself as active."""

@@ -9,6 +9,7 @@ into this process.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator
 from socket import MSG_DONTWAIT
@@ -31,11 +32,15 @@ SMALL = 32 * 1024
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _BUFFER = memoryview(bytearray(BUFFER_SIZE))
 
+log = logging.getLogger("tcplb.session")
+
 Pump = Generator[Attach | None, None, None]
 Ended = Callable[[SpliceConnection, PumpEnd], None]
 
 
-def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ended: Ended) -> Pump:
+def pump(  # noqa: C901 - in one piece: a call for each step would cost a request 0.5 µs
+    source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ended: Ended
+) -> Pump:
     """Carry bytes from `source` to `sink` until one of them ends, and tell `ended` of it.
 
     It is the `reader` of its source and the `writer` of its sink; ``yield None`` waits for what
@@ -43,41 +48,45 @@ def pump(source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ende
     """
     receive_into, send = source.socket.recv_into, sink.socket.send
     end: PumpEnd | None = None
-    while end is None:
-        if not source.readable:
-            source.wants_input = True
-            yield None
-        try:
-            size = receive_into(_BUFFER, 0, MSG_DONTWAIT)
-        except BlockingIOError:
-            source.readable = False
-            continue
-        except OSError as error:
-            source.failed(error)
-            end = PumpEnd.SOURCE_RESET
-            break
-        if not size:
-            end = PumpEnd.SOURCE_RESET if source.cut_short else FIN
-            break
-        if size < BUFFER_SIZE and not source.read_on:
-            # A short read has emptied the queue: no need to be told so by EAGAIN, or by a 0 if the
-            # FIN was seen behind it.
-            source.readable = False
-            if source.fin_seen:
-                end = FIN
-        try:
-            sent = send(_BUFFER[:size], MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            sink.failed(error)
-            end = PumpEnd.SINK_RESET
-            break
-        source.moved += sent
-        if sent < size and not (yield from _send_rest(source, sink, bytes(_BUFFER[sent:size]))):
-            end = PumpEnd.SINK_RESET
-        elif size == BUFFER_SIZE:
-            end = yield from _bulk(source, sink, pipes)
+    try:
+        while end is None:
+            if not source.readable:
+                source.wants_input = True
+                yield None
+            try:
+                size = receive_into(_BUFFER, 0, MSG_DONTWAIT)
+            except BlockingIOError:
+                source.readable = False
+                continue
+            except OSError as error:
+                source.failed(error)
+                end = PumpEnd.SOURCE_RESET
+                break
+            if not size:
+                end = PumpEnd.SOURCE_RESET if source.cut_short else FIN
+                break
+            if size < BUFFER_SIZE and not source.read_on:
+                # A short read has emptied the queue: no need to be told so by EAGAIN, or by a 0
+                # if the FIN was seen behind it.
+                source.readable = False
+                if source.fin_seen:
+                    end = FIN
+            try:
+                sent = send(_BUFFER[:size], MSG_DONTWAIT)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                sink.failed(error)
+                end = PumpEnd.SINK_RESET
+                break
+            source.moved += sent
+            if sent < size and not (yield from _send_rest(source, sink, bytes(_BUFFER[sent:size]))):
+                end = PumpEnd.SINK_RESET
+            elif size == BUFFER_SIZE:
+                end = yield from _bulk(source, sink, pipes)
+    except Exception:
+        log.exception("internal error in a session; the others go on")
+        end = PumpEnd.BUG
     ended(source, end)
 
 

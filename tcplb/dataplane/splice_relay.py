@@ -69,7 +69,7 @@ class SpliceRelay(Relay[SpliceConnection]):
     def _set_session(self, waiting: Waiting) -> None:
         self._session = waiting
 
-    def _wake(self) -> None:
+    def _wake(self, termination: Termination) -> None:
         if self._session is not None:
             resume(self._session)
 

@@ -35,7 +35,7 @@ class StreamsRelay(Relay[StreamConnection]):
         self, client: StreamConnection, backend: StreamConnection, timers: QuietTimers
     ) -> None:
         super().__init__(client, backend, timers)
-        self._over = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
         self._up: asyncio.Task[PumpEnd]
         self._down: asyncio.Task[PumpEnd]
 
@@ -48,16 +48,15 @@ class StreamsRelay(Relay[StreamConnection]):
         self._down.add_done_callback(self._task_done)
         self._timer.watch(self)
         try:
-            await self._over
-            assert self.termination is not None
+            termination = await self._over
             await self._stop_pumps()
-            await self._end(self.termination)
+            await self._end(termination)
             await client.wait_closed()
             await backend.wait_closed()
         finally:
             self._timer.forget(self)
             await self._stop_pumps()
-        return self.termination
+        return termination
 
     def _task_done(self, ended: asyncio.Task[PumpEnd]) -> None:
         if ended.cancelled() or self._over.done():
@@ -74,9 +73,9 @@ class StreamsRelay(Relay[StreamConnection]):
                 pump_task.cancel()
             await asyncio.wait(running)
 
-    def _wake(self) -> None:
+    def _wake(self, termination: Termination) -> None:
         if not self._over.done():
-            self._over.set_result(None)
+            self._over.set_result(termination)
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -18,7 +18,6 @@ from tcplb.policy.occupancy import LocalOccupancy, Occupancy
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.strategy import Strategy
 
-
 _CONNECTED = Outcome.CONNECTED  # in Python 3.11, reading a member off its enum takes 120 ns
 
 
