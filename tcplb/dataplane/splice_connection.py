@@ -187,6 +187,9 @@ class SpliceConnection:
     def failed(self, error: OSError) -> None:
         """Note that reading or writing failed: the peer has reset the connection."""
         self.lost = True
+        # The error was told to us, so no event and no read will tell it again: without this, the
+        # end of what is still to be read would look like a FIN.
+        self.read_on = True
         if error.errno not in _SAY_NOTHING_OF_ITS_END:
             self.cut_short = True
 

@@ -229,6 +229,7 @@ async def test_nothing_is_left_of_10_000_random_sessions_with_faults(
     net: Net, balancer: MakeBalancer, engine: SpliceEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     descriptors, epolls, tasks = open_fds(), open_epolls(), len(other_tasks())
+    others = left_over()  # a test that has failed keeps some in its traceback
     ended: Counter[Termination] = Counter()
     async with asyncio.timeout(4 * PATIENCE):
         for seed in range(ROUNDS):
@@ -251,8 +252,8 @@ async def test_nothing_is_left_of_10_000_random_sessions_with_faults(
     assert open_epolls() == epolls  # it is given up when no handler of a descriptor is left
     assert pipes_lent(engine) == 0
     gc.collect()
-    assert not left_over()
-    [poller] = [thing for thing in gc.get_objects() if type(thing) is Poller]
+    assert left_over() <= others
+    [poller] = [part for part in vars(engine).values() if isinstance(part, Poller)]
     assert not poller.deadlines
 
 
@@ -306,13 +307,14 @@ async def test_session_leaves_no_work_to_the_garbage_collector(
 
 
 async def check_no_garbage(lb: Balancer, kind: Visit) -> None:
+    others = left_over()
     with no_garbage_collection():
         for _ in range(5):
             await asyncio.gather(*(kind(lb) for _ in range(4)))
         await lb.plane.wait_empty()
         await eventually(lambda: len(lb.records) == 20)
         await lb.close()
-        assert not left_over()
+        assert left_over() <= others
 
 
 async def turned_away(lb: Balancer) -> None:
