@@ -49,7 +49,6 @@ ACTS = ["fin"] * 10 + ["late", "reset", "close", "stall"]
 """What ends do. The first two are well-behaved: they send all, a FIN, and read to the end."""
 
 DATA = pattern(4 * 1024 * 1024)
-_TCP_CLOSE = 7  # linux/tcp_states.h
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -70,7 +69,7 @@ class End:
         start = number % 1000
         self.payload = LINE % number + DATA[start : start + rng.randint(0, size)]
         self.has_sent_all = False
-        self._has_ended = False
+        self._send_failed = False
         self.received = bytearray()
         self.ending = ""
         """How the bytes ended: "fin", "reset", or "" if this end did not read to the end."""
@@ -98,6 +97,12 @@ class End:
             sock.close()
 
     async def _send(self, sock: socket.socket) -> None:
+        try:
+            await self._send_all(sock)
+        except OSError:
+            self._send_failed = True  # the reader tells
+
+    async def _send_all(self, sock: socket.socket) -> None:
         loop, rng, rest = asyncio.get_running_loop(), self._rng, memoryview(self.payload)
         while rest:
             size = rng.choice([len(rest), rng.randint(1, len(rest))])
@@ -107,7 +112,6 @@ class End:
                 await asyncio.sleep(0)
         self.has_sent_all = True
         if self.well_behaved or (self.act == "stall" and rng.random() < 0.5):
-            self._has_ended = True
             sock.shutdown(socket.SHUT_WR)
 
     async def _read(self, sock: socket.socket) -> None:
@@ -119,12 +123,9 @@ class End:
             data = await loop.sock_recv(sock, 256 * 1024)
             self.received += data
             if not data:
-                self.ending = "reset" if self._was_reset(sock) else "fin"
-
-    def _was_reset(self, sock: socket.socket) -> bool:
-        # A reset is told only once: if the sender has heard of it, the reader sees a FIN.
-        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        return state == _TCP_CLOSE and not self._has_ended
+                # A reset is told only once: when the sender has met it, this looks like a FIN.
+                await asyncio.sleep(0)
+                self.ending = "reset" if self._send_failed else "fin"
 
 
 class Round:
