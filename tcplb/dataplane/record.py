@@ -92,7 +92,7 @@ def to_tcplog(record: Record) -> str:
     return "%s:%d [%s.%03d] %s %s/%s %d/%d/%d %d %s %d/%d/%d/%d/%s 0/0 %d" % (  # noqa: UP031
         f"[{host}]" if ":" in host else host,
         record.client_port,
-        _clock(whole),
+        _clock(whole, time.timezone),
         (record.accepted_at - whole) * 1000,
         record.listener,
         record.pool,
@@ -146,8 +146,8 @@ def _ms(since: float | None, until: float | None) -> int:
 
 
 @lru_cache(maxsize=16)  # it changes once a second; strftime and localtime take 3 µs
-def _clock(seconds: int) -> str:
-    """Local time as in HAProxy's logs."""
+def _clock(seconds: int, zone: int) -> str:
+    """Local time as in HAProxy's logs; `zone` is what it holds for (`time.timezone`)."""
     return time.strftime("%d/%b/%Y:%H:%M:%S", time.localtime(seconds))
 
 
