@@ -38,7 +38,7 @@ Pump = Generator[Attach | None, None, None]
 Ended = Callable[[SpliceConnection, PumpEnd], None]
 
 
-def pump(  # noqa: C901 - in one piece: a call for each step would cost a request 0.5 µs
+def pump(  # noqa: C901 - in one piece: it runs for every piece of bytes, a call takes 50 ns
     source: SpliceConnection, sink: SpliceConnection, pipes: PipePool, ended: Ended
 ) -> Pump:
     """Carry bytes from `source` to `sink` until one of them ends, and tell `ended` of it.
