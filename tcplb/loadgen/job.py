@@ -1,0 +1,106 @@
+"""What a run is asked to do, and how it is shared out over processes; travels as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What clients do."""
+
+    ECHO = "echo"
+    REQUEST = "request"
+    CONNECT = "connect"
+    CONNECT_ONLY = "connect-only"
+    BULK = "bulk"
+    IDLE = "idle"
+    CHURN = "churn"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the load goes. `text` is what the user wrote."""
+
+    text: str
+    address: str
+    """An IP address."""
+    port: int
+    path: str | None = None
+    """The path (with any query) of an HTTP target; None for raw TCP."""
+    host: str = ""
+    """What the Host header says."""
+
+    @property
+    def http(self) -> bool:
+        """Whether it speaks HTTP/1.1."""
+        return self.path is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run, or the share of it that one process has."""
+
+    target: Target
+    mode: Mode
+    connections: int = 64
+    """Clients, each with a connection at a time."""
+    rate: float | None = None
+    """Requests per second of an open loop; None for a closed one."""
+    burst: int = 1
+    """Requests of an open loop that are due at the same moment."""
+    ramp: float = 0.0
+    """Seconds in which the connections (closed) or the rate (open) grow to the whole."""
+    duration: float = 10.0
+    """Seconds that count. The warm-up comes before them."""
+    count: int | None = None
+    """Requests after which the run is over, if the time is not over before."""
+    warmup: float = 0.0
+    """Seconds at the beginning that do not count."""
+    payload: int = 64
+    """Bytes of a payload."""
+    paths: int = 1
+    """Distinct request targets, one for each connection."""
+    sources: int = 1
+    """Source addresses."""
+    timeout: float = 5.0
+    """Seconds for a connect, and for an answer."""
+    backend_header: str = "X-Backend"
+    """The header in which a backend names itself."""
+    seed: int = 0
+    """Of all that is random."""
+    share: int = 0
+    """The number of this process, from 0."""
+    shares: int = 1
+    """Processes."""
+
+    def split(self, processes: int) -> list[Job]:
+        """Share the run out over `processes`, each of which gets at least one connection."""
+        return [
+            replace(
+                self,
+                connections=_part(self.connections, share, processes),
+                rate=None if self.rate is None else self.rate / processes,
+                burst=max(_part(self.burst, share, processes), 1),
+                count=None if self.count is None else _part(self.count, share, processes),
+                share=share,
+                shares=processes,
+            )
+            for share in range(min(processes, self.connections))
+        ]
+
+    def to_json(self) -> str:
+        """Return this on one line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Job:
+        """Return the job that `to_json` wrote."""
+        fields = json.loads(text)
+        target = Target(**fields.pop("target"))
+        return Job(target=target, mode=Mode(fields.pop("mode")), **fields)
+
+
+def _part(whole: int, share: int, shares: int) -> int:
+    return whole // shares + (share < whole % shares)
