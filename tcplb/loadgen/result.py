@@ -71,6 +71,8 @@ class RunResult:
     total: Tally
     timeline: Sequence[Second]
     """Second by second; the last one may be shorter."""
+    backends: Sequence[str] = ()
+    """Names of those that are known to exist, and may have got nothing."""
     interrupted: bool = False
     chaos: Chaos | None = None
     name: str = ""

@@ -86,10 +86,11 @@ class Tally:
     @staticmethod
     def from_json(written: dict[str, Any]) -> Tally:
         """Return the tally that `to_json` wrote."""
-        numbers: dict[str, Any] = {name: written[name] for name in _SUMS}
         return Tally(
-            **numbers,
-            **{name: Histogram.from_json(written[name]) for name in _HISTOGRAMS},
+            **{name: written[name] for name in _SUMS},
+            latency=Histogram.from_json(written["latency"]),
+            connect=Histogram.from_json(written["connect"]),
+            first_byte=Histogram.from_json(written["first_byte"]),
             failures=Counter(written["failures"]),
             statuses=Counter({int(key): count for key, count in written["statuses"].items()}),
             backends={name: Served(*counts) for name, counts in written["backends"].items()},
