@@ -2,29 +2,193 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+import math
+import sys
+import time
 from collections.abc import Callable
+from typing import Any, cast
 
+from tcplb.loadgen.errors import ProcessError
 from tcplb.loadgen.job import Job
-from tcplb.loadgen.result import RunResult
+from tcplb.loadgen.process import AT, TICK
+from tcplb.loadgen.result import RunResult, Second
 from tcplb.loadgen.tally import Tally
 
 OnTick = Callable[[float, Tally], None]
-"""Called with the seconds since counting began and what was measured since the last call."""
+"""Called with the seconds since counting began and what was measured since the last call; with
+several processes, by one after the other. Ticks of the warm-up have negative seconds."""
+
+START_TIME = 30.0
+"""Seconds that a process may take until it is ready."""
+LEAD = 0.03
+"""Seconds from the word to begin until all begin together."""
+END_TIME = 10.0
+"""Seconds past its end after which a run is given up."""
+
+_HALF_TICK = 0.125
+_LONGEST_LINE = 64 * 1024 * 1024
 
 
 class Run:
-    """One run of the load generator."""
+    """One run of the load generator. To be run once."""
 
     def __init__(self, job: Job, *, processes: int = 1, on_tick: OnTick | None = None) -> None:
-        """Prepare a run of `job` in so many processes."""
+        """Prepare a run of `job` in so many processes, but at most one a connection."""
         self._job = job
-        self._processes = processes
         self._on_tick = on_tick
+        self._shares = [_Share(share) for share in job.split(processes)]
+        self._timeline: dict[int, Second] = {}
+        self._seconds = 0.0
+        self._stopped = False
+        self.began: float | None = None
+        """Seconds of the monotonic clock when counting begins or began; None before that."""
 
     async def run(self) -> RunResult:
         """Do it; return what was measured. Raises ProcessError."""
-        raise NotImplementedError
+        started_at = time.time()
+        try:
+            for share in self._shares:
+                await share.start()
+            await asyncio.gather(*(share.ready() for share in self._shares))
+            started_at = self._begin()
+            await self._read_all()
+        finally:
+            for share in self._shares:
+                await share.end()
+        return self._result(started_at)
 
     def stop(self) -> None:
         """End it early: `run` then returns what was measured so far."""
-        raise NotImplementedError
+        self._stopped = True
+        for share in self._shares:
+            share.stop()
+
+    def _begin(self) -> float:
+        """Let all processes begin; return the time of day when counting begins."""
+        now = time.monotonic()
+        self.began = now + LEAD + self._job.warmup
+        for share in self._shares:
+            share.begin(int((now + LEAD) * 1e9))
+        return time.time() + LEAD + self._job.warmup
+
+    async def _read_all(self) -> None:
+        limit = LEAD + self._job.warmup + self._job.duration + self._job.timeout + END_TIME
+        try:
+            async with asyncio.timeout(limit):
+                await asyncio.gather(*(share.read(self._take) for share in self._shares))
+        except TimeoutError:
+            raise ProcessError("the load did not end in time") from None
+
+    def _take(self, share: _Share, at: float, tally: Tally) -> None:
+        """Take what one process has measured until `at`."""
+        number = math.floor(at - _HALF_TICK)  # of the second that most of it was measured in
+        second = self._timeline.setdefault(number, Second(number))
+        share.open, tally.open = tally.open, 0
+        second.tally.merge(tally)
+        second.tally.open = sum(share.open for share in self._shares)
+        self._seconds = max(self._seconds, at)
+        if self._on_tick is not None:
+            self._on_tick(at, tally)
+
+    def _result(self, started_at: float) -> RunResult:
+        timeline = [self._timeline[number] for number in sorted(self._timeline)]
+        total = Tally()
+        for second in timeline:
+            if second.number >= 0:
+                total.merge(second.tally)
+        total.open = timeline[-1].tally.open if timeline else 0
+        return RunResult(
+            job=self._job,
+            processes=len(self._shares),
+            started_at=started_at,
+            seconds=self._seconds,
+            total=total,
+            timeline=timeline,
+            interrupted=self._stopped,
+        )
+
+
+class _Share:
+    """One process, and the share of the run that it does."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopped = False
+        self.open = 0
+        """Connections that it has open, as of its last tick."""
+
+    async def start(self) -> None:
+        """Start it. Raises ProcessError."""
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tcplb.loadgen.process"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=_LONGEST_LINE,
+                start_new_session=True,  # ^C goes to us alone
+            )
+        except OSError as error:
+            raise ProcessError(f"cannot start a process: {error.strerror}") from error
+        self._write(self._job.to_json())
+
+    async def ready(self) -> None:
+        """Wait until it is. Raises ProcessError."""
+        try:
+            line = await asyncio.wait_for(self._stdout.readline(), START_TIME)
+        except TimeoutError:
+            raise ProcessError("a process of the load did not start in time") from None
+        if not line:
+            raise await self._death()
+
+    def begin(self, at: int) -> None:
+        """Let it begin at `at` (nanoseconds of the monotonic clock)."""
+        self._write(str(at))
+        if self._stopped:
+            self._write("stop")
+
+    def stop(self) -> None:
+        """Let it end early."""
+        self._stopped = True
+        if self._process is not None:
+            self._write("stop")
+
+    async def read(self, take: Callable[[_Share, float, Tally], None]) -> None:
+        """Hand on its ticks until it ends. Raises ProcessError if it dies."""
+        async for line in self._stdout:
+            message: dict[str, Any] = json.loads(line)
+            take(self, message[AT], Tally.from_json(message[TICK]))
+        if await self._running.wait():
+            raise await self._death()
+
+    async def end(self) -> None:
+        """End it, if it runs."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        await self._process.wait()
+
+    @property
+    def _running(self) -> asyncio.subprocess.Process:
+        return cast(asyncio.subprocess.Process, self._process)
+
+    @property
+    def _stdout(self) -> asyncio.StreamReader:
+        return cast(asyncio.StreamReader, self._running.stdout)
+
+    def _write(self, line: str) -> None:
+        # A pipe that broke is no news: the end of its output tells the same.
+        cast(asyncio.StreamWriter, self._running.stdin).write(f"{line}\n".encode())
+
+    async def _death(self) -> ProcessError:
+        """Return why it died, in one line."""
+        said = await cast(asyncio.StreamReader, self._running.stderr).read()
+        code = await self._running.wait()
+        reason = said.decode(errors="replace").strip().rpartition("\n")[2]
+        return ProcessError(f"a process of the load ended with {code}: {reason or 'no reason'}")

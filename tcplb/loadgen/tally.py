@@ -57,6 +57,18 @@ class Tally:
         """Return the count of a backend, which begins at 0."""
         return self.backends.setdefault(name, Served())
 
+    def clear(self) -> None:
+        """Begin anew, but for `open`. What `served` has returned stays what is counted."""
+        for name in _SUMS:
+            if name != "open":
+                setattr(self, name, 0)
+        for name in _HISTOGRAMS:
+            getattr(self, name).clear()
+        self.failures.clear()
+        self.statuses.clear()
+        for served in self.backends.values():
+            served.requests = served.connections = 0
+
     def merge(self, other: Tally) -> None:
         """Add what `other` has; `open` too, so of each process merge the last level only."""
         for name in _SUMS:
@@ -80,6 +92,7 @@ class Tally:
             "backends": {
                 name: [served.requests, served.connections]
                 for name, served in self.backends.items()
+                if served.requests or served.connections
             },
         }
 
