@@ -1,4 +1,4 @@
-"""Demo and test servers: HTTP that names its port, an echo for the rest, faults on demand."""
+"""Demo and test servers: HTTP that names its server, an echo for the rest, faults on demand."""
 
 from echo_backends.faults import Faults
 from echo_backends.server import EchoServer

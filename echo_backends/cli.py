@@ -158,9 +158,10 @@ def main(
 ) -> None:
     """Run demo and test servers, one process a port.
 
-    An HTTP request gets a line that names the port, and POST /echo gets its body back. Anything
-    that is not HTTP is echoed byte for byte. Each server prints its address and process id when
-    it listens, so `kill PID` takes down exactly that one; ^C ends them all.
+    An HTTP request gets a line that names the port, and POST /echo gets its body back. With every
+    HTTP answer a server names itself in X-Backend. Anything that is not HTTP is echoed byte for
+    byte. Each server prints its address and process id when it listens, so `kill PID` takes down
+    exactly that one; ^C ends them all.
     """
     try:
         faults = Faults(

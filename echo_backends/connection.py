@@ -38,6 +38,11 @@ class Connection:
         self.faults = faults
         self._sent = 0
 
+    @property
+    def sent(self) -> int:
+        """Bytes sent so far, by calls of send() that have ended."""
+        return self._sent
+
     async def receive(self, deadline: float | None = None) -> bytes:
         """The next bytes, b"" after the client's FIN.
 

@@ -28,8 +28,9 @@ class HttpResponder:
     The body of a POST or PUT at /echo is kept in memory until the request is complete.
     """
 
-    def __init__(self, port: int) -> None:
-        """Answer as the server on `port`."""
+    def __init__(self, port: int, address: str) -> None:
+        """Answer as the server on `port`, whose name is `address` (host:port)."""
+        self._address = address
         self._body = f"Received request on server running on port {port}\n".encode()
         self._parser = httptools.HttpRequestParser(self)
         self._replies: list[Reply] = []
@@ -96,7 +97,8 @@ class HttpResponder:
         # A request to upgrade is answered as if it were none, but llhttp parses nothing after it.
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         is_head = self._parser.get_method() == b"HEAD"
-        data = _head(status, len(body), keep=keep) + (b"" if is_head else body)
+        head = self._head(status, len(body), keep=keep)
+        data = head + (b"" if is_head else body)
         self._replies.append(Reply(status, data, last=not keep))
 
     def _reject(self) -> None:
@@ -106,19 +108,20 @@ class HttpResponder:
         self._unfinished = False
         body = b"that is not an HTTP request, or only a part of one\n"
         status = HTTPStatus.BAD_REQUEST
-        self._replies.append(Reply(status, _head(status, len(body), keep=False) + body, last=True))
+        head = self._head(status, len(body), keep=False)
+        self._replies.append(Reply(status, head + body, last=True))
 
-
-def _head(status: HTTPStatus, length: int, *, keep: bool) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status} {status.phrase}",
-        "Content-Type: text/plain",
-        f"Content-Length: {length}",
-        f"Connection: {'keep-alive' if keep else 'close'}",
-    ]
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        lines.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
-    return "\r\n".join([*lines, "\r\n"]).encode()
+    def _head(self, status: HTTPStatus, length: int, *, keep: bool) -> bytes:
+        lines = [
+            f"HTTP/1.1 {status} {status.phrase}",
+            "Content-Type: text/plain",
+            f"Content-Length: {length}",
+            f"X-Backend: {self._address}",
+            f"Connection: {'keep-alive' if keep else 'close'}",
+        ]
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            lines.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+        return "\r\n".join([*lines, "\r\n"]).encode()
 
 
 def _path(target: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Self
 from echo_backends.connection import Connection, LimitReached
 from echo_backends.faults import Faults
 from echo_backends.http import HttpResponder
+from echo_backends.naming import QUESTION, answer
 from echo_backends.sniff import Speech, sniff
 
 HOLD = 0.2
@@ -30,9 +31,11 @@ class EchoServer:
         async with EchoServer(Faults(delay=0.05)) as server:
             ...  # talk to server.host, server.port
 
-    Attributes: `connections` accepted so far, `requests` that got an HTTP answer so far (counted
-    just before the answer's delay), and `faults`, which may be replaced: connections accepted from
-    then on have the new ones (except `refuse`, which only counts at the start).
+    Attributes: `connections` accepted so far, `requests` that got an HTTP answer so far and
+    `names_asked`, how often a client asked for the name (both counted just before the answer's
+    delay), `echoed`, the bytes echoed on raw connections, and `faults`, which may be replaced:
+    connections accepted from then on have the new ones (except `refuse`, which only counts at the
+    start).
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class EchoServer:
         self.port = port
         self.connections = 0
         self.requests = 0
+        self.names_asked = 0
+        self.echoed = 0
         self._hold = hold
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -159,8 +164,10 @@ class EchoServer:
         speech, data = await self._first_bytes(connection)
         if speech is Speech.HTTP:
             await self._answer(connection, data, faults.delay)
-        else:
-            await self._echo(connection, data, faults.delay)
+            return
+        if speech is Speech.NAMING:
+            data = await self._say_name(connection, data, faults.delay)
+        await self._echo(connection, data, faults.delay)
 
     async def _first_bytes(self, connection: Connection) -> tuple[Speech, bytes]:
         held = await connection.receive()
@@ -179,11 +186,23 @@ class EchoServer:
         while data:
             if delay:
                 await asyncio.sleep(delay)
-            await connection.send(data)
+            before = connection.sent
+            try:
+                await connection.send(data)
+            finally:
+                self.echoed += connection.sent - before
             data = await connection.receive()
 
+    async def _say_name(self, connection: Connection, data: bytes, delay: float) -> bytes:
+        """Answer the question at the start of `data`; return what the client says after it."""
+        self.names_asked += 1
+        if delay:
+            await asyncio.sleep(delay)
+        await connection.send(answer(self.address))
+        return data.removeprefix(QUESTION) or await connection.receive()
+
     async def _answer(self, connection: Connection, data: bytes, delay: float) -> None:
-        responder = HttpResponder(self.port)
+        responder = HttpResponder(self.port, self.address)
         while True:
             for reply in responder.feed(data):
                 if not reply.interim:

@@ -7,6 +7,8 @@ from enum import Enum, auto
 
 import httptools
 
+from echo_backends.naming import QUESTION, may_become_question
+
 MAX_FIRST_LINE = 8192
 """Bytes without an end of line after which nobody waits for one any longer (8 KiB)."""
 
@@ -18,6 +20,8 @@ class Speech(Enum):
     """What a client speaks."""
 
     HTTP = auto()
+    NAMING = auto()
+    """The question who serves, and then raw bytes."""
     RAW = auto()
     UNDECIDED = auto()
 
@@ -26,8 +30,13 @@ def sniff(data: bytes) -> Speech:
     """Judge a connection by its first line, which is as much of `data` as is looked at.
 
     Nothing after that line counts, so the verdict does not depend on how the network happened to
-    cut the bytes. A line that cannot become a request line is RAW before it has ended.
+    cut the bytes. A line that cannot become a request line, nor the question who serves, is RAW
+    before it has ended.
     """
+    if data.startswith(QUESTION):
+        return Speech.NAMING
+    if may_become_question(data):
+        return Speech.UNDECIDED
     # RFC 9112 §2.2: empty lines before a request line are ignored. They are no verdict either.
     before, newline, _ = data.lstrip(b"\r\n").partition(b"\n")
     line = before + newline

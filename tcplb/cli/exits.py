@@ -19,6 +19,7 @@ class Exit(IntEnum):
     BAD_CONFIG = 3
     CANNOT_BIND = 4
     DRAIN_TIMED_OUT = 5
+    GATE_MISSED = 99
 
 
 def exit_for(error: TcplbError) -> Exit:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tcplb import __version__
+from tcplb.cli.bench import bench
 from tcplb.cli.check import check
 from tcplb.cli.completion import completion
 from tcplb.cli.config import config
@@ -57,12 +58,13 @@ def main() -> None:
       curl http://localhost:9090/hello      the same path, the same backend
 
     Exit codes: 0 fine, 1 failure while running, 2 usage, 3 bad config, 4 cannot bind,
-    5 drain timed out.
+    5 drain timed out, 99 a load-test gate was missed.
     """  # noqa: D301 - click wants the character, not a backslash and a b
 
 
 main.add_command(serve)
 main.add_command(check)
 main.add_command(config)
+main.add_command(bench)
 main.add_command(demo)
 main.add_command(completion)

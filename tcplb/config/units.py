@@ -19,6 +19,17 @@ _LONGEST_DURATION = "365d"
 
 DURATION_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)$"
 
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|kB|KiB|MB|MiB|GB|GiB)?")
+_BYTES = {
+    "B": Decimal(1),
+    "kB": Decimal(10**3),
+    "KiB": Decimal(2**10),
+    "MB": Decimal(10**6),
+    "MiB": Decimal(2**20),
+    "GB": Decimal(10**9),
+    "GiB": Decimal(2**30),
+}
+
 _PORT = re.compile(r"[0-9]{1,5}")
 _IPV4_LIKE = re.compile(r"[0-9.]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
@@ -54,6 +65,18 @@ def format_duration(seconds: float) -> str:
         if count == count.to_integral_value():
             return f"{count:.0f}{unit}"
     return f"{exact:f}s"
+
+
+def parse_size(text: str) -> int:
+    """``512B``, ``64KiB``, ``1MiB`` or ``1.5GB`` as bytes; a number alone is bytes too.
+
+    Raises ValueError, with a text for the user, for anything else.
+    """
+    match = _SIZE.fullmatch(text)
+    size = Decimal(match[1]) * _BYTES[match[2] or "B"] if match else Decimal("0.5")
+    if size != size.to_integral_value():
+        raise ValueError(f"must be a size such as 512B, 64KiB or 1MiB (got {quote(text)})")
+    return int(size)
 
 
 def parse_address(text: str, *, bind: bool = False) -> tuple[str, int]:

@@ -76,19 +76,47 @@ class Job:
     """Processes."""
 
     def split(self, processes: int) -> list[Job]:
-        """Share the run out over `processes`, each of which gets at least one connection."""
+        """Share the run out over `processes` (at least 1), or over as many as have something to do.
+
+        Each gets a connection, and a request if they are counted. Bursts are shared out too, two
+        requests or more to a process, and come equally often in all, so they can stay together.
+        """
+        shares = self._shares(processes)
         return [
             replace(
                 self,
-                connections=_part(self.connections, share, processes),
-                rate=None if self.rate is None else self.rate / processes,
-                burst=max(_part(self.burst, share, processes), 1),
-                count=None if self.count is None else _part(self.count, share, processes),
+                connections=_part(self.connections, share, shares),
+                rate=self._rate(share, shares),
+                burst=self._burst(share, shares),
+                count=None if self.count is None else _part(self.count, share, shares),
                 share=share,
-                shares=processes,
+                shares=shares,
             )
-            for share in range(min(processes, self.connections))
+            for share in range(shares)
         ]
+
+    @property
+    def _bursts(self) -> bool:
+        return self.rate is not None and self.burst > 1
+
+    def _shares(self, processes: int) -> int:
+        most = [processes, self.connections]
+        if self.count is not None:
+            most.append(self.count)
+        if self._bursts:
+            most.append(self.burst // 2)
+        return max(min(most), 1)
+
+    def _burst(self, share: int, shares: int) -> int:
+        return _part(self.burst, share, shares) if self._bursts else self.burst
+
+    def _rate(self, share: int, shares: int) -> float | None:
+        if self.rate is None:
+            return None
+        if not self._bursts:
+            return self.rate / shares
+        # In proportion to the burst: the time between two bursts is burst / rate, everywhere.
+        return self.rate * (self._burst(share, shares) / self.burst)
 
     def to_json(self) -> str:
         """Return this on one line."""

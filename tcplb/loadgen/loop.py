@@ -87,7 +87,7 @@ class Loop:
         self._go_on(self._end, lambda: self.left > 0 and bool(self._alive or self._starts))
         self._starts.clear()
         self._finish()
-        self._flush(monotonic_ns())
+        self._hand_out(monotonic_ns())
 
     def stop(self) -> None:
         """End at once: what is under way is dropped, and what was measured so far is kept."""
@@ -172,7 +172,7 @@ class Loop:
             self._next_sweep = now + _ns(SWEEP)
             self._sweep(now)
         if now >= self._next_tick:
-            self._flush(now)
+            self._tick(now)
 
     def _start_client(self) -> None:
         client = Client(self, self._life)
@@ -202,13 +202,16 @@ class Loop:
         except StopIteration:
             self._alive -= 1
 
-    def _flush(self, now: int) -> None:
-        """Hand out what was tallied since the last time."""
+    def _tick(self, now: int) -> None:
+        """Hand out what was tallied until the last full tick."""
         while self._next_tick <= now:
             self._next_tick += _ns(TICK)
+        self._hand_out(self._next_tick - _ns(TICK))
+
+    def _hand_out(self, at: int) -> None:
         for fold in self.folds:
             fold()
-        self._on_tick((now - self._counting) / 1e9, self.tally)
+        self._on_tick((at - self._counting) / 1e9, self.tally)
         self.tally.clear()
 
     # The end

@@ -44,7 +44,9 @@ class Run:
         self._seconds = 0.0
         self._stopped = False
         self.began: float | None = None
-        """Seconds of the monotonic clock when counting begins or began; None before that."""
+        """Seconds of the monotonic clock when counting begins or began; None before `begun`."""
+        self.begun = asyncio.Event()
+        """Set when `began` is known."""
 
     async def run(self) -> RunResult:
         """Do it; return what was measured. Raises ProcessError."""
@@ -70,6 +72,7 @@ class Run:
         """Let all processes begin; return the time of day when counting begins."""
         now = time.monotonic()
         self.began = now + LEAD + self._job.warmup
+        self.begun.set()
         for share in self._shares:
             share.begin(int((now + LEAD) * 1e9))
         return time.time() + LEAD + self._job.warmup
@@ -84,7 +87,7 @@ class Run:
 
     def _take(self, share: _Share, at: float, tally: Tally) -> None:
         """Take what one process has measured until `at`."""
-        number = math.floor(at - _HALF_TICK)  # of the second that most of it was measured in
+        number = _second_of(at)
         second = self._timeline.setdefault(number, Second(number))
         share.open, tally.open = tally.open, 0
         second.tally.merge(tally)
@@ -99,6 +102,8 @@ class Run:
         for second in timeline:
             if second.number >= 0:
                 total.merge(second.tally)
+            else:
+                _merge_warmup(total, second.tally)
         total.open = timeline[-1].tally.open if timeline else 0
         return RunResult(
             job=self._job,
@@ -109,6 +114,18 @@ class Run:
             timeline=timeline,
             interrupted=self._stopped,
         )
+
+
+def _second_of(at: float) -> int:
+    """Return the number of the second that a tick ends; a little more belongs to the last one."""
+    return max(math.ceil(at - _HALF_TICK) - 1, 0) if at > 0 else math.ceil(at) - 1
+
+
+def _merge_warmup(total: Tally, tally: Tally) -> None:
+    """Of the warm-up, keep only what is still so when counting begins: who has which connection."""
+    total.keys += tally.keys
+    for name, served in tally.backends.items():
+        total.served(name).connections += served.connections
 
 
 class _Share:

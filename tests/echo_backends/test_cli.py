@@ -88,4 +88,5 @@ def test_help_names_what_there_is_and_shows_how() -> None:
     ]
     assert [option for option in options if f"--{option}" not in result.output] == []
     assert "echo-backends --ports 8081 --delay 50ms" in result.output
+    assert "names itself in X-Backend" in " ".join(result.output.split())
     assert "--parent-pipe" not in result.output

@@ -4,15 +4,16 @@ import pytest
 
 from echo_backends.http import HttpResponder, Reply
 
+NAME = "127.0.0.1:8081"
 BODY = b"Received request on server running on port 8081\n"
 OK = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 48\r\n"
-    b"Connection: keep-alive\r\n\r\n"
+    b"X-Backend: 127.0.0.1:8081\r\nConnection: keep-alive\r\n\r\n"
 ) + BODY
 
 
 def answer(data: bytes) -> list[Reply]:
-    return HttpResponder(8081).feed(data)
+    return HttpResponder(8081, NAME).feed(data)
 
 
 def only(data: bytes) -> Reply:
@@ -57,7 +58,7 @@ def test_every_request_whole_and_byte_by_byte(request_bytes: bytes, body: bytes)
     assert whole.data.startswith(b"HTTP/1.1 200 OK\r\n")
     assert f"Content-Length: {len(body)}\r\n".encode() in whole.data
     assert whole.data.endswith(b"\r\n\r\n" + body)
-    responder = HttpResponder(8081)
+    responder = HttpResponder(8081, NAME)
     *early, last = [responder.feed(request_bytes[i : i + 1]) for i in range(len(request_bytes))]
     assert not any(early)
     assert last == [whole]
@@ -89,7 +90,7 @@ def test_nothing_is_answered_after_a_close() -> None:
 
 
 def test_the_body_is_asked_for() -> None:
-    responder = HttpResponder(8081)
+    responder = HttpResponder(8081, NAME)
     head = b"PUT /echo HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
     (go_on,) = responder.feed(head)
     assert go_on.interim
@@ -135,13 +136,33 @@ def test_a_malformed_request_ends_the_connection_after_the_answers_before_it(bad
 
 
 def test_a_request_cut_short_by_the_end_of_file_is_malformed() -> None:
-    responder = HttpResponder(8081)
+    responder = HttpResponder(8081, NAME)
     assert not responder.feed(b"GET / HTTP/1.1\r\nHost")
     (reply,) = responder.feed(b"")
     assert reply.data.startswith(b"HTTP/1.1 400 ")
 
 
 def test_an_end_of_file_between_requests_needs_no_answer() -> None:
-    responder = HttpResponder(8081)
+    responder = HttpResponder(8081, NAME)
     assert responder.feed(b"GET / HTTP/1.1\r\n\r\n")
     assert not responder.feed(b"")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"CONNECT any.name:443 HTTP/1.1\r\n\r\n",
+        b"nonsense\r\n",
+    ],
+)
+@pytest.mark.parametrize("name", [NAME, "[::1]:9000"])
+def test_every_answer_names_its_server_once(request_bytes: bytes, name: str) -> None:
+    (reply,) = HttpResponder(8081, name).feed(request_bytes)
+    head = reply.data.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert [line for line in head if line.lower().startswith(b"x-backend")] == [
+        f"X-Backend: {name}".encode()
+    ]

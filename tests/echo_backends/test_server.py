@@ -8,6 +8,7 @@ import random
 import pytest
 
 from echo_backends import EchoServer, Faults
+from echo_backends.naming import QUESTION, answer
 from tests.echo_backends.client import Ending
 from tests.echo_backends.conftest import Connect
 
@@ -166,6 +167,95 @@ async def test_a_client_that_says_nothing_is_closed_in_order(connect: Connect) -
         assert await client.receive_all() == (b"", Ending.FIN)
 
 
+async def test_bytes_echoed_are_counted(connect: Connect) -> None:
+    async with EchoServer() as server:
+        for data in (b"hello", b"and more"):
+            client = await connect(server.port)
+            await client.send(data)
+            client.send_fin()
+            assert await client.receive_all() == (data, Ending.FIN)
+        web = await connect(server.port)
+        await web.send(b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+        await web.receive_answer()
+        assert (server.echoed, server.requests, server.names_asked) == (13, 1, 0)
+
+
+# Naming
+
+
+def named(server: EchoServer) -> bytes:
+    return answer(server.address)
+
+
+@pytest.mark.parametrize("after", [b"", b"hello", GET, QUESTION, b"\0" * 100_000])
+async def test_the_question_is_answered_and_the_rest_echoed(connect: Connect, after: bytes) -> None:
+    async with EchoServer(hold=LONG) as server:
+        client = await connect(server.port)
+        await client.send(QUESTION + after)
+        expected = named(server) + after
+        assert await client.receive(len(expected)) == expected
+        await client.send(b"and on")
+        client.send_fin()
+        assert await client.receive_all() == (b"and on", Ending.FIN)
+        assert (server.names_asked, server.requests) == (1, 0)
+        assert server.echoed == len(after) + 6
+
+
+async def test_the_question_byte_by_byte(connect: Connect) -> None:
+    async with EchoServer(hold=LONG) as server:
+        client = await connect(server.port)
+        for byte in QUESTION + b"hello":
+            await client.send(bytes([byte]))
+            await asyncio.sleep(0)  # Lets the server see them one at a time.
+        expected = named(server) + b"hello"
+        assert await client.receive(len(expected)) == expected
+
+
+@pytest.mark.parametrize("data", [b"\0", QUESTION[:-1]])
+async def test_half_a_question_is_echoed_when_nothing_follows(
+    connect: Connect, data: bytes
+) -> None:
+    async with EchoServer(hold=0.001) as server:
+        client = await connect(server.port)
+        await client.send(data)
+        assert await client.receive(len(data)) == data
+        await client.send(QUESTION)
+        assert await client.receive(len(QUESTION)) == QUESTION
+        assert server.names_asked == 0
+
+
+async def test_half_a_question_is_echoed_at_the_end_of_file(connect: Connect) -> None:
+    async with EchoServer(hold=LONG) as server:
+        client = await connect(server.port)
+        await client.send(QUESTION[:-1])
+        client.send_fin()
+        assert await client.receive_all() == (QUESTION[:-1], Ending.FIN)
+
+
+async def test_what_is_not_quite_the_question_is_echoed_at_once(connect: Connect) -> None:
+    async with EchoServer(hold=LONG) as server:
+        client = await connect(server.port)
+        await client.send(b"\0tcplb what")
+        assert await client.receive(11) == b"\0tcplb what"
+
+
+async def test_a_client_that_asks_and_half_closes_is_answered(connect: Connect) -> None:
+    async with EchoServer() as server:
+        client = await connect(server.port)
+        await client.send(QUESTION)
+        client.send_fin()
+        assert await client.receive_all() == (named(server), Ending.FIN)
+
+
+async def test_every_http_answer_has_the_name_as_well(connect: Connect) -> None:
+    async with EchoServer() as server:
+        client = await connect(server.port)
+        for _ in range(2):
+            await client.send(GET)
+            head = (await client.receive_answer()).partition(b"\r\n\r\n")[0]
+            assert f"X-Backend: {server.address}".encode() in head.split(b"\r\n")
+
+
 # Faults
 
 
@@ -176,7 +266,7 @@ async def test_refuse(connect: Connect) -> None:
             await connect(server.port)
 
 
-@pytest.mark.parametrize("data", [GET, b"hello"])
+@pytest.mark.parametrize("data", [GET, b"hello", QUESTION])
 async def test_delay_holds_every_answer_back(connect: Connect, data: bytes) -> None:
     async with EchoServer(Faults(delay=LONG)) as slow, EchoServer() as quick:
         waiting = await connect(slow.port)
@@ -243,6 +333,19 @@ async def test_an_end_after_exactly_so_many_bytes_of_echo(connect: Connect, endi
         assert how is ending
 
 
+@pytest.mark.parametrize("ending", Ending)
+async def test_an_end_in_the_middle_of_a_name_or_after_it(connect: Connect, ending: Ending) -> None:
+    async with EchoServer() as server:
+        expected = named(server) + b"hello"
+        for limit in (1, len(named(server)), len(named(server)) + 2):
+            server.faults = cut(ending, limit)
+            client = await connect(server.port)
+            await client.send(QUESTION + b"hello")
+            assert await client.receive_all() == (expected[:limit], ending)
+        # What the limit cut off was not echoed.
+        assert server.echoed == 2
+
+
 async def test_less_than_the_limit_ends_as_usual(connect: Connect) -> None:
     async with EchoServer(Faults(reset_after=6)) as server:
         client = await connect(server.port)
@@ -293,6 +396,11 @@ async def test_faults_may_be_replaced_while_it_runs(connect: Connect) -> None:
 async def test_ipv6_has_brackets(connect: Connect) -> None:
     async with EchoServer(host="::1") as server:
         assert server.address == f"[::1]:{server.port}"
+        client = await connect(server.port, "::1")
+        await client.send(QUESTION)
+        assert await client.receive(len(named(server))) == b"\0tcplb I am %s\n" % (
+            server.address.encode()
+        )
         client = await connect(server.port, "::1")
         await client.send(GET)
         assert (await client.receive_answer()).endswith(body(server))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from echo_backends.naming import QUESTION
 from echo_backends.sniff import MAX_FIRST_LINE, Speech, sniff
 
 
@@ -41,10 +44,35 @@ def test_what_follows_the_first_line_does_not_count() -> None:
         b"DESCRIBE rtsp://a/b RTSP/1.0\r\n",
         b"GET / HTTP/1.1\n",
         b"\r\nhello",
+        b"\0hello",
+        b"\0tcplb who?\r\n",
+        b"\0tcplb who??\n",
+        b"\n\0tcplb who?\n",
     ],
 )
 def test_everything_else_is_raw(data: bytes) -> None:
     assert sniff(data) is Speech.RAW
+
+
+@pytest.mark.parametrize("after", [b"", b"x", b"GET / HTTP/1.1\r\n", QUESTION])
+def test_the_question_who_serves_counts_whatever_follows(after: bytes) -> None:
+    assert sniff(QUESTION + after) is Speech.NAMING
+
+
+def test_the_question_is_undecided_until_it_ends() -> None:
+    assert {sniff(QUESTION[:length]) for length in range(len(QUESTION))} == {Speech.UNDECIDED}
+
+
+@given(st.binary(max_size=30))
+def test_only_the_question_is_the_question(data: bytes) -> None:
+    assert (sniff(data) is Speech.NAMING) is data.startswith(QUESTION)
+
+
+@given(st.integers(0, len(QUESTION) - 1), st.integers(0, 255), st.binary(max_size=5))
+def test_one_wrong_byte_and_it_is_raw_at_once(place: int, byte: int, after: bytes) -> None:
+    if byte == QUESTION[place] or place == 0:
+        return
+    assert sniff(QUESTION[:place] + bytes([byte]) + after) is Speech.RAW
 
 
 def test_a_first_line_is_waited_for_up_to_a_limit() -> None:

@@ -1,0 +1,204 @@
+"""Results of runs that never ran, with known figures; and any results at all, for hypothesis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tcplb.loadgen.histogram import Histogram
+from tcplb.loadgen.job import Job, Mode, Target
+from tcplb.loadgen.result import Chaos, ChaosEvent, Outage, RunResult, Second
+from tcplb.loadgen.tally import Served, Tally
+
+TARGET = Target("http://127.0.0.1:9090/", "127.0.0.1", 9090, "/", "127.0.0.1:9090")
+STARTED = 1_700_000_000.25
+"""2023-11-14T22:13:20.250Z."""
+
+
+def job(**changes: Any) -> Job:
+    """A closed loop of 4 connections over one second, if not changed."""
+    settings: dict[str, Any] = {
+        "target": TARGET,
+        "mode": Mode.REQUEST,
+        "connections": 4,
+        "duration": 1.0,
+    }
+    return Job(**settings | changes)
+
+
+def times(milliseconds: Sequence[float]) -> Histogram:
+    """The histogram of so many times."""
+    histogram = Histogram()
+    for ms in milliseconds:
+        histogram.record(round(ms * 1e6))
+    return histogram
+
+
+def tally(
+    latencies: Sequence[float] = (),
+    backends: Mapping[str, int] | None = None,
+    failures: Mapping[str, int] | None = None,
+    **changes: Any,
+) -> Tally:
+    """A tally with one request a latency (ms); a backend has a connection for 10 requests."""
+    counts: dict[str, Any] = {
+        "requests": len(latencies),
+        "latency": times(latencies),
+        "failures": Counter(failures or {}),
+        "backends": {
+            name: Served(requests, -(-requests // 10))
+            for name, requests in (backends or {}).items()
+        },
+    }
+    return Tally(**counts | changes)
+
+
+def result(total: Tally | None = None, **changes: Any) -> RunResult:
+    """A run of one second, if not changed; the timeline is the total unless it is given."""
+    total = tally([1.0, 2.0, 3.0, 4.0], {"a": 4}) if total is None else total
+    settings: dict[str, Any] = {
+        "job": job(),
+        "processes": 1,
+        "started_at": STARTED,
+        "seconds": 1.0,
+        "total": total,
+        "timeline": [Second(0, total)],
+    }
+    return RunResult(**settings | changes)
+
+
+def from_seconds(seconds: Sequence[Second], **changes: Any) -> RunResult:
+    """A run whose total is that of its seconds; those below 0 are its warm-up."""
+    total = Tally()
+    for second in seconds:
+        if second.number >= 0:
+            total.merge(second.tally)
+    counted = sum(second.number >= 0 for second in seconds)
+    settings: dict[str, Any] = {"seconds": float(counted), "timeline": seconds}
+    return result(total, **settings | changes)
+
+
+def empty(**changes: Any) -> RunResult:
+    """A run that was interrupted before there was an answer."""
+    return result(Tally(), **{"seconds": 0.0, "timeline": [], "interrupted": True} | changes)
+
+
+def with_chaos(**changes: Any) -> RunResult:
+    """Five seconds in which b was killed, ejected, restarted and given connections again."""
+    seconds = [
+        Second(0, tally([1.0] * 10, {"a": 5, "b": 5})),
+        Second(1, tally([1.0] * 8, {"a": 7, "b": 1}, {"connection refused": 2})),
+        Second(2, tally([2.0] * 10, {"a": 10})),
+        Second(3, tally([1.0] * 10, {"a": 8, "b": 2})),
+        Second(4, tally([1.0] * 10, {"a": 5, "b": 5})),
+    ]
+    chaos = Chaos(
+        events=[
+            ChaosEvent(1.25, "killed", "b", "killed b"),
+            ChaosEvent(1.3125, "ejected", "b", "ejected b: 3 connects failed in a row"),
+            ChaosEvent(2.5, "restarted", "b", "restarted b"),
+            ChaosEvent(3.0, "returned", "b", "b is back"),
+        ],
+        outages=[Outage("b", 1.25, 2.5, 0.0625, 0.5, 2, 30)],
+        retries={1: 30},
+    )
+    return from_seconds(seconds, job=job(duration=5.0), chaos=chaos, **changes)
+
+
+# -- any --------------------------------------------------------------------------------------
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["web-1", "web-2", "<script>alert(1)</script>", "=1+1", 'a"b', "\x1b[31m", "x\ny", "\u202e"]
+)
+COUNTS = st.integers(0, 1 << 40)
+SECONDS = st.floats(0, 3600)
+
+
+@st.composite
+def histograms(draw: st.DrawFn) -> Histogram:
+    """Any histogram, often an empty one."""
+    histogram = Histogram()
+    for value in draw(st.lists(st.integers(0, 1 << 43), max_size=8)):
+        histogram.record(value)
+    return histogram
+
+
+def tallies() -> st.SearchStrategy[Tally]:
+    """Any tally."""
+    served = st.builds(Served, requests=COUNTS, connections=COUNTS)
+    return st.builds(
+        Tally,
+        **dict.fromkeys(
+            ["requests", "connections", "open", "bytes_sent", "bytes_received"], COUNTS
+        ),
+        **dict.fromkeys(["keys", "keys_moved", "moves"], COUNTS),
+        **dict.fromkeys(["latency", "connect", "first_byte"], histograms()),
+        failures=st.dictionaries(NAMES, COUNTS, max_size=4).map(Counter),
+        statuses=st.dictionaries(st.integers(100, 999), COUNTS, max_size=3).map(Counter),
+        backends=st.dictionaries(NAMES, served, max_size=10),
+    )
+
+
+def jobs() -> st.SearchStrategy[Job]:
+    """Any job."""
+    target = st.builds(
+        Target, text=NAMES, address=st.just("::1"), port=st.just(1), path=st.none() | st.just("/")
+    )
+    return st.builds(
+        Job,
+        target=target,
+        mode=st.sampled_from(Mode),
+        rate=st.none() | st.floats(0.01, 1e6),
+        connections=st.integers(1, 100_000),
+        burst=st.integers(1, 1000),
+        count=st.none() | st.integers(1, 1 << 40),
+        paths=st.integers(1, 1000),
+        sources=st.integers(1, 1000),
+        **dict.fromkeys(["ramp", "duration", "warmup", "timeout"], SECONDS),
+    )
+
+
+def chaoses() -> st.SearchStrategy[Chaos]:
+    """Anything that may have happened to backends, before and after the timeline too."""
+    maybe = st.none() | SECONDS
+    kinds = st.sampled_from(["killed", "restarted", "ejected", "returned"])
+    at = st.floats(-10, 20)
+    event = st.builds(ChaosEvent, at=at, kind=kinds, backend=NAMES, text=NAMES)
+    outage = st.builds(
+        Outage,
+        backend=NAMES,
+        killed_at=SECONDS,
+        **dict.fromkeys(["restarted_at", "seconds_to_eject", "seconds_to_return"], maybe),
+        **dict.fromkeys(["errors", "retries"], COUNTS),
+    )
+    return st.builds(
+        Chaos,
+        events=st.lists(event, max_size=6),
+        outages=st.lists(outage, max_size=3),
+        retries=st.dictionaries(st.integers(-3, 10), COUNTS, max_size=3),
+    )
+
+
+@st.composite
+def run_results(draw: st.DrawFn) -> RunResult:
+    """Any result: what is in it need not fit together."""
+    first = draw(st.integers(-3, 0))
+    timeline = [
+        Second(first + place, tally)
+        for place, tally in enumerate(draw(st.lists(tallies(), max_size=4)))
+    ]
+    return RunResult(
+        job=draw(jobs()),
+        processes=draw(st.integers(1, 64)),
+        started_at=draw(st.floats(0, 4e9)),
+        seconds=draw(st.floats(0, 4)),
+        total=draw(tallies()),
+        timeline=timeline,
+        backends=draw(st.lists(NAMES, max_size=4)),
+        interrupted=draw(st.booleans()),
+        chaos=draw(st.none() | chaoses()),
+        name=draw(NAMES),
+    )
