@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import select
 from collections.abc import Callable, Generator
 from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +24,10 @@ Script = Waiting[None]
 
 TURN = 0
 """Resumes a client whose turn it is, or whose pause is over. No epoll mask is 0."""
+
+
+ENDS = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+"""In the mask of an event: the other side has ended the connection, or it broke."""
 
 
 class FailedError(Exception):
@@ -68,7 +73,7 @@ def lives(client: Client, life: Callable[[Client], Script]) -> Script:
 class Client:
     """One of the clients of a loop."""
 
-    __slots__ = ("key", "loop", "resume", "script", "since", "source")
+    __slots__ = ("_put_back", "ended", "key", "loop", "resume", "script", "since", "source")
 
     def __init__(self, loop: Loop, life: Callable[[Client], Script]) -> None:
         self.loop = loop
@@ -78,6 +83,9 @@ class Client:
         """The address that it connects from; None for any."""
         self.since = 0
         """Nanoseconds of the monotonic clock since when it waits for the target; 0: it does not."""
+        self.ended = False
+        """Whether the target has ended the connection while the client waited for its turn."""
+        self._put_back = 0
         self.script = lives(self, life)
         self.resume = self.script.send
 
@@ -93,17 +101,21 @@ class Client:
 
     def next_due(self) -> Waiting[int]:
         """Return when the next request is due, in nanoseconds: now, or when its turn came."""
-        if self.loop.open_loop:
-            due = yield from self.wait_turn()
-        else:
-            due = monotonic_ns()
+        if self._put_back:
+            due, self._put_back = self._put_back, 0
+            return due
+        due = (yield from self.wait_turn()) if self.loop.open_loop else monotonic_ns()
         self.loop.left -= 1
         return due
+
+    def put_back(self, due: int) -> None:
+        """Leave a request for the next connection: the target has `ended` this one before it."""
+        self._put_back = due
 
     def wait_turn(self) -> Waiting[int]:
         """Wait until the pace has a request for it; return when that was due, in nanoseconds."""
         self.since = 0
         self.loop.free.append(self)
-        while (yield) != TURN:
-            pass  # the target closes an idle connection: the next request will find out
+        while (mask := (yield)) != TURN:
+            self.ended = self.ended or bool(mask & ENDS)
         return self.loop.due

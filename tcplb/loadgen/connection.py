@@ -24,9 +24,6 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-ENDS = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-"""In the mask of an event: the other side has ended the connection, or it broke."""
-
 _IN = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _IN_OUT = _IN | select.EPOLLOUT
 
@@ -115,6 +112,7 @@ class Connection:
 def connect(client: Client) -> Waiting[Connection]:
     """Connect to the target; raises FailedError or OSError."""
     loop = client.loop
+    client.ended = False
     began = client.since = monotonic_ns()
     sock = socket.SocketType(loop.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:

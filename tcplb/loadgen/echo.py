@@ -9,8 +9,8 @@ from __future__ import annotations
 from select import EPOLLIN
 from time import monotonic_ns
 
-from tcplb.loadgen.client import Client, FailedError, Waiting
-from tcplb.loadgen.connection import ENDS, Connection
+from tcplb.loadgen.client import ENDS, Client, FailedError, Waiting
+from tcplb.loadgen.connection import Connection
 from tcplb.loadgen.naming import MAX_ANSWER, QUESTION, parse_name
 from tcplb.loadgen.payloads import Payloads
 from tcplb.loadgen.tally import Tally

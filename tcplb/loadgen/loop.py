@@ -23,8 +23,8 @@ TICK = 0.25
 """Seconds between reports of what was measured."""
 CHORES = 0.01
 """Seconds between looks at what has no event: starts, pauses, ticks."""
-SWEEP = 0.1
-"""Seconds between looks for clients that have waited too long."""
+SWEEP = 0.05
+"""How late it may be noticed that a client has waited too long, as a part of the time-out."""
 PAUSE = 0.01
 """Seconds that a client waits after a failure, so that a target that is down is not hammered."""
 
@@ -120,7 +120,7 @@ class Loop:
             now = monotonic_ns()
 
     def _events(self, now: int, until: int) -> list[tuple[int, int]]:
-        if not self.free:
+        if not self.free or not self._turns_left():
             return self.epoll.poll(max(until - now, 0) / 1e9)
         # epoll waits for whole milliseconds; select(2) on the epoll's descriptor for microseconds.
         until = min(until, self._next_due)
@@ -169,7 +169,7 @@ class Loop:
         while self._paused and self._paused[0][0] <= now:
             self._resume(heappop(self._paused)[2], TURN)
         if now >= self._next_sweep:
-            self._next_sweep = now + _ns(SWEEP)
+            self._next_sweep = now + _ns(max(self.job.timeout * SWEEP, CHORES))
             self._sweep(now)
         if now >= self._next_tick:
             self._tick(now)

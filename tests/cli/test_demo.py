@@ -1,8 +1,9 @@
-"""`tcplb demo` has fixed ports, so these tests are skipped where one of them is taken."""
+"""`tcplb demo` without a terminal. The live view is in `test_demo_live.py`."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -11,16 +12,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
 from types import TracebackType
-from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
-from tests.processes import Running, curl
+from tcplb.cli.main import main
+from tests.demo.started import Mark
+from tests.processes import Running, curl, echo_backends, eventually, visit
 
-BACKENDS = (8081, 8082, 8083, 8084)
-PORTS = (*BACKENDS, 9090)
-URL = "http://localhost:9090"
 TCPLB = (sys.executable, "-m", "tcplb")
+ANY_PORTS = ("--port", "0", "--backend-ports", "0,0,0,0")
+WISHED = (8081, 8082, 8083, 8084, 9090)
+"""The ports of a demo that is not told otherwise."""
 
 pytestmark = [
     pytest.mark.e2e,
@@ -28,30 +31,12 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _free_ports() -> None:
-    for port in PORTS:
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError as error:
-            pytest.skip(f"port {port} of the demo cannot be had: {error.strerror}")
-
-
 class Demo(Running):
-    """A demo, and every process that came of it, known by a mark in its environment."""
+    """A demo, and every process that came of it."""
 
-    def __init__(self, *command: str) -> None:
-        self._mark = uuid4().hex
-        super().__init__(command or (*TCPLB, "demo"), {"TEST_MARK": self._mark})
-
-    def processes(self) -> dict[int, str]:
-        """The command of each by its pid, itself included."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it has ended
-                if self._mark.encode() in (folder / "environ").read_bytes():
-                    found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-        return found
+    def __init__(self, *flags: str, command: tuple[str, ...] | None = None) -> None:
+        self.mark = Mark()
+        super().__init__(command or (*TCPLB, "demo", *flags), self.mark.environment)
 
     def __enter__(self) -> Demo:
         return self
@@ -65,93 +50,203 @@ class Demo(Running):
         self.process.terminate()
         with suppress(TimeoutExpired):
             self.process.wait(10)
-        for pid in self.processes():  # of a demo that failed at this; they hold its output
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.mark.kill()  # of a demo that failed at this; they hold its output
         super().__exit__(kind, error, traceback)
 
-    def pid_of(self, part: str) -> int:
-        """The pid of the one process with `part` in its command."""
-        (pid,) = (pid for pid, command in self.processes().items() if part in command)
-        return pid
+    @property
+    def port(self) -> int:
+        return int(self.wait_for(r"The balancer listens on http://localhost:(\d+)\. ")[0][1])
+
+    @property
+    def backends(self) -> dict[int, int]:
+        """The pids of the backends by their ports."""
+        lines = self.wait_for(r"^backend 127\.0\.0\.1:(\d+) pid (\d+)$", count=4)
+        return {int(line[1]): int(line[2]) for line in lines[:4]}
+
+    def answers(self, count: int) -> set[int]:
+        """Return the ports of the backends that answer so many paths."""
+        said = [curl(f"http://localhost:{self.port}/{number}").stdout for number in range(count)]
+        return {int(line.strip().rpartition(" ")[2]) for line in said}
+
+    def interrupt(self) -> None:
+        """Do what ^C does on a terminal."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def ended(self) -> int:
         """Wait for the end; return the exit code. Nothing may be left, and no traceback said."""
         code = self.wait()
-        assert self.processes() == {}
+        assert self.mark.processes() == {}
         assert "Traceback" not in self.output
         return code
 
 
 @contextmanager
-def demo() -> Iterator[Demo]:
-    """Run it until it is ready."""
-    with Demo() as running:
+def demo(*flags: str) -> Iterator[Demo]:
+    """Run it on free ports (or those that `flags` say) until it is ready."""
+    with Demo(*ANY_PORTS, *flags) as running:
         running.wait_for(r"\^C stops everything\.")
         yield running
 
 
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_it_says_who_listens_and_what_to_try_and_that_works() -> None:
-    with demo() as running:
-        started = [
-            (match[1], int(match[2]))
-            for match in running.wait_for(r"^backend 127\.0\.0\.1:(\d+) pid (\d+)$", count=4)
-        ]
-        assert sorted(port for port, _ in started) == [str(port) for port in BACKENDS]
-        assert {pid for _, pid in started} < set(running.processes())
+    taken = [port for port in WISHED if not _is_free(port)]
+    if taken:
+        pytest.skip(f"the demo's ports are in use: {taken}")
+    with Demo() as running:
+        assert running.port == 9090
+        assert sorted(running.backends) == [8081, 8082, 8083, 8084]
+        assert set(running.backends.values()) < set(running.mark.processes())
         assert "listening on 127.0.0.1:9090: listener default, pool default (hash" in running.output
-        assert f"curl {URL}/hello" in running.output
-        direct = curl(f"{URL}/hello")
+        url = "http://localhost:9090"
+        assert f"curl {url}/hello" in running.output
+        direct = curl(f"{url}/hello")
         assert direct.stdout.startswith("Received request on server running on port 808")
-        assert curl("-x", URL, "http://any.name/hello").stdout == direct.stdout
+        assert curl("-x", url, "http://any.name/hello").stdout == direct.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_of_it_with_0(number: signal.Signals) -> None:
-    with demo() as running:
-        assert len(running.processes()) == 8  # it, balancer, worker, backends and their parent
+    with demo("--no-load") as running:
+        assert len(running.mark.processes()) == 7  # it, balancer, worker and backends
         running.signal(number)
         assert running.ended() == 0
+        running.wait_for(r"^in all: 0 connections, ")
 
 
-def test_it_can_be_interrupted_while_it_starts() -> None:
-    with Demo() as running:
-        running.wait_for(r"^backend ")
-        os.killpg(running.process.pid, signal.SIGINT)  # ^C, as a terminal sends it
+@pytest.mark.parametrize("after", [r"^backend ", r"^listening on ", r"\^C stops everything"])
+def test_it_can_be_interrupted_while_it_starts(after: str) -> None:
+    with Demo(*ANY_PORTS) as running:
+        running.wait_for(after)
+        running.interrupt()
         assert running.ended() == 0
 
 
 def test_it_goes_on_when_a_backend_is_killed_until_it_is_interrupted() -> None:
-    with demo() as running:
-        os.kill(running.pid_of("--ports 8082 "), signal.SIGKILL)
-        running.wait_for(r"^backend 127\.0\.0\.1:8082 pid \d+ ended: killed by SIGKILL")
-        answers = {curl(f"{URL}/{number}").stdout.strip()[-4:] for number in range(12)}
-        assert answers <= {"8081", "8083", "8084"}
-        os.killpg(running.process.pid, signal.SIGINT)  # ^C, as a terminal sends it
+    with demo("--no-load") as running:
+        port, pid = next(iter(running.backends.items()))
+        os.kill(pid, signal.SIGKILL)
+        running.wait_for(rf"^backend 127\.0\.0\.1:{port} pid {pid} ended: killed by SIGKILL")
+        assert running.answers(12) <= set(running.backends) - {port}
+        running.interrupt()
         assert running.ended() == 0
+
+
+def test_the_load_finds_out_that_a_backend_is_gone_and_that_it_is_back() -> None:
+    with demo() as running:
+        port, pid = next(iter(running.backends.items()))
+        os.kill(pid, signal.SIGKILL)
+        name = rf"backend 127\.0\.0\.1:{port}"
+        running.wait_for(rf"^{name} ejected for .*: 3 connects in a row failed")
+        with echo_backends(ports=(port,)):
+            running.wait_for(rf"^{name} is back: a connect succeeded")
+        running.signal(signal.SIGTERM)
+        assert running.ended() == 0
+        # Each took the first dead dial of a connection, and sent it on: no client saw anything.
+        (line,) = running.wait_for(
+            r"^in all: (\d+) connections, (\d+) of them sent on to another backend, 0 turned away; "
+            r"light load: (\d+) answered, 0 errors$"
+        )
+        assert int(line[2]) >= 3
+        assert int(line[1]) >= int(line[3]) > 0
+
+
+def test_it_says_now_and_then_how_it_is_going() -> None:
+    with demo("--strategy", "round-robin") as running:
+        (line,) = running.wait_for(r"^round-robin: (.*); \d+ connections, 0 of them sent on")
+        shares = dict(re.findall(r"127\.0\.0\.1:(\d+) (\d+)% ", line[1]))
+        assert set(map(int, shares)) == set(running.backends)
+        assert {int(share) for share in shares.values()} <= {24, 25, 26}
+        assert not any('"time"' in said or "[" in said for said in running.lines)  # no access log
+        running.signal(signal.SIGTERM)
+        assert running.ended() == 0
+
+
+def test_without_the_load_only_others_connect() -> None:
+    with demo("--no-load") as running:
+        visit(running.port)
+        running.signal(signal.SIGTERM)
+        assert running.ended() == 0
+        running.wait_for(r"^in all: 1 connections, .*light load: 0 answered, 0 errors$")
 
 
 def test_it_ends_with_1_when_the_balancer_is_killed() -> None:
     with demo() as running:
-        os.kill(running.pid_of(" serve "), signal.SIGKILL)
+        os.kill(running.mark.pid_of(" serve "), signal.SIGKILL)
         assert running.ended() == 1
+        running.wait_for(r"^tcplb: the balancer ended by itself: killed by SIGKILL$")
 
 
-@pytest.mark.parametrize(
-    ("port", "line"),
-    [
-        (8083, r"^echo-backends: cannot listen on 127\.0\.0\.1:8083: Address already in use$"),
-        (9090, r"^tcplb: cannot listen on 127\.0\.0\.1:9090: the address is in use"),
-    ],
-)
-def test_a_taken_port_is_named_and_ends_it_with_4(port: int, line: str) -> None:
-    with socket.create_server(("127.0.0.1", port)), Demo() as running:
-        assert running.ended() == 4
-        running.wait_for(line)
-        assert "Try, in another terminal" not in running.output
+def test_a_taken_port_of_a_backend_is_named_and_replaced() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with Demo("--port", "0", "--backend-ports", f"0,{taken},0,0") as running:
+            pattern = rf"^port {taken} is in use, 127\.0\.0\.1:(\d+) is used instead$"
+            instead = int(running.wait_for(pattern)[0][1])
+            assert instead in running.backends
+            assert running.answers(40) == set(running.backends)
+            running.wait_for(rf"echo-backends --ports {instead} ")
+            running.signal(signal.SIGTERM)
+            assert running.ended() == 0
+
+
+def test_a_taken_port_of_the_balancer_is_named_and_replaced() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with Demo("--port", str(taken), "--backend-ports", "0,0,0,0") as running:
+            pattern = rf"^port {taken} is in use, 127\.0\.0\.1:(\d+) is used instead$"
+            assert int(running.wait_for(pattern)[0][1]) == running.port != taken
+            running.wait_for(rf"^  curl http://localhost:{running.port}/hello ")
+            assert running.answers(40) == set(running.backends)
+            running.signal(signal.SIGTERM)
+            assert running.ended() == 0
 
 
 def test_it_ends_when_nobody_reads_it_any_more() -> None:
-    with Demo("bash", "-c", f"{' '.join(TCPLB)} demo | head -1") as running:
+    command = f"{' '.join(TCPLB)} demo {' '.join(ANY_PORTS)} | head -1"
+    with Demo(command=("bash", "-c", command)) as running:
         assert running.ended() == 0
         assert len(running.lines) == 1
+
+
+def test_it_ends_when_its_output_cannot_be_written() -> None:
+    command = f"exec {' '.join(TCPLB)} demo {' '.join(ANY_PORTS)} > /dev/full"
+    with Demo(command=("bash", "-c", command)) as running:
+        assert running.ended() == 1
+        assert running.lines == ["tcplb: No space left on device"]
+
+
+def test_it_can_be_ended_while_nobody_reads_it() -> None:
+    # The pipe is full from the beginning, and its reader never reads.
+    command = (
+        "import os, subprocess, sys\n"
+        "read_end, write_end = os.pipe()\n"
+        "os.set_blocking(write_end, False)\n"
+        "while True:\n"
+        "    try: os.write(write_end, bytes(4096))\n"
+        "    except BlockingIOError: break\n"
+        "os.set_blocking(write_end, True)\n"
+        "demo = subprocess.Popen(sys.argv[1:], stdout=write_end)\n"
+        "sys.exit(demo.wait())\n"
+    )
+    arguments = (sys.executable, "-c", command, *TCPLB, "demo", *ANY_PORTS)
+    with Demo(command=arguments) as running:
+        worker = "tcplb.control.worker"
+        eventually(lambda: any(worker in said for said in running.mark.processes().values()))
+        demos = [pid for pid, said in running.mark.processes().items() if " demo " in said]
+        os.kill(max(demos), signal.SIGTERM)
+        assert running.ended() == 0
+
+
+@pytest.mark.parametrize("ports", ["x", "8081-", "8084-8081", "70000", "1,1", "1-10", "-1", ""])
+def test_ports_that_make_no_sense_are_a_usage_error(ports: str) -> None:
+    result = CliRunner().invoke(main, ["demo", "--backend-ports", ports])
+    assert result.exit_code == 2
+    assert "Invalid value for '--backend-ports'" in result.output

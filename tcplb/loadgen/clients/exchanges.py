@@ -19,6 +19,9 @@ def exchanges(client: Client, exchange: Exchange) -> Script:
         goes_on = True
         while goes_on and client.loop.left > 0:
             due = yield from client.next_due()
+            if client.ended:
+                client.put_back(due)
+                return
             goes_on = yield from exchange(client, connection, due)
     finally:
         client.since = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from select import EPOLLIN
 from time import monotonic_ns
 
-from tcplb.loadgen.client import Client, Script
-from tcplb.loadgen.connection import ENDS, READ_SIZE, Connection, connect
+from tcplb.loadgen.client import ENDS, Client, Script
+from tcplb.loadgen.connection import READ_SIZE, Connection, connect
 from tcplb.loadgen.http import END_OF_HEAD, Http
 
 
@@ -16,6 +16,9 @@ def request(client: Client, http: Http) -> Script:
     connection = yield from connect(client)
     try:
         due = yield from client.next_due()
+        if client.ended:
+            client.put_back(due)
+            return
         # The first answer says which backend it is.
         if (yield from http.exchange(client, connection, due)):
             yield from _go_on(client, connection, http)
@@ -37,6 +40,9 @@ def _go_on(client: Client, connection: Connection, http: Http) -> Script:
         else:
             due = sent = now()
         loop.left -= 1
+        if client.ended:
+            client.put_back(due)
+            return
         client.since = sent
         sent_bytes = send(request)
         tally.bytes_sent += sent_bytes
