@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.wire import ANSWER, END_OF_HEAD
+
 # splice-auto alone looks at a flow only when something else happens on the connection, so that it
 # copies most downloads to their end (strace shows it). It would be too easy to compare with that.
 _SPLICE = ("    option splice-auto", "    option splice-response")
@@ -58,6 +60,30 @@ stream {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         proxy_pass bench;
+    }}
+}}
+"""
+
+
+def nginx_http(port: int, directory: str) -> str:
+    """Return an nginx.conf for a web server that gives the small answer of `bench.wire`."""
+    body = ANSWER.partition(END_OF_HEAD)[2].decode()
+    return f"""\
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr error;
+events {{
+    worker_connections 1024;
+}}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            return 200 "{body}";
+        }}
     }}
 }}
 """
