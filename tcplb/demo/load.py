@@ -73,20 +73,21 @@ class LightLoad:
         if self.on:
             return
         self._wanted = True
+        self._run = None
         self._task = asyncio.create_task(self._load(), name="light load")
 
     async def stop(self) -> None:
         """End it, and wait until it has ended."""
         if self._task is None:
             return
-        task, self._task = self._task, None
         self._wanted = False
-        if self._run is not None:
+        if self._run is not None and self._run.began is not None:
             self._run.stop()
-        _, late = await asyncio.wait({task}, timeout=STOP_TIME)
-        for one in late:
-            one.cancel()
-        await asyncio.gather(task, return_exceptions=bool(late))
+            await asyncio.wait({self._task}, timeout=STOP_TIME)
+        self._task.cancel()  # one that has not begun has nothing to end in order
+        await asyncio.wait({self._task})
+        if not self._task.cancelled():
+            self._task.result()
 
     async def _load(self) -> None:
         try:

@@ -127,6 +127,18 @@ def connect(client: Client) -> Waiting[Connection]:
     return Connection(client, sock, mask)
 
 
+def connect_ahead(client: Client) -> Waiting[Connection]:
+    """Connect before there is a request to send; raises FailedError or OSError.
+
+    A failure then stands for a request, so that so many of them are over though nobody listens.
+    """
+    try:
+        return (yield from connect(client))
+    except (FailedError, OSError):
+        client.loop.left -= 1
+        raise
+
+
 def _establish(client: Client, sock: socket.SocketType) -> Waiting[int]:
     """Connect `sock`, which is then watched; return the mask that it is watched with."""
     address = client.loop.address

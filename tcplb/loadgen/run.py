@@ -91,7 +91,7 @@ class Run:
         second = self._timeline.setdefault(number, Second(number))
         share.open, tally.open = tally.open, 0
         second.tally.merge(tally)
-        second.tally.open = sum(share.open for share in self._shares)
+        second.tally.open = max(second.tally.open, sum(share.open for share in self._shares))
         self._seconds = max(self._seconds, at)
         if self._on_tick is not None:
             self._on_tick(at, tally)
@@ -104,7 +104,7 @@ class Run:
                 total.merge(second.tally)
             else:
                 _merge_warmup(total, second.tally)
-        total.open = timeline[-1].tally.open if timeline else 0
+        total.open = max((second.tally.open for second in timeline), default=0)
         return RunResult(
             job=self._job,
             processes=len(self._shares),

@@ -26,7 +26,7 @@ class Tally:
     connections: int = 0
     """Connections that were opened."""
     open: int = 0
-    """Connections open at the end of the span."""
+    """Connections open: of a tick, at its end; of a second and of a run, the most at any tick."""
     bytes_sent: int = 0
     bytes_received: int = 0
     latency: Histogram = field(default_factory=Histogram)

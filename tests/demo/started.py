@@ -31,7 +31,7 @@ class Mark:
         return pid
 
     def kill(self) -> None:
-        """Kill what a test that failed has left."""
+        """Kill them all, such as what a test that failed has left."""
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

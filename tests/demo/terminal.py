@@ -14,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.processes import WAIT
 
@@ -53,7 +53,7 @@ class Terminal:
             start_new_session=True,
         )
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -73,6 +73,10 @@ class Terminal:
 
     def resize(self, width: int, height: int) -> None:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    def stop_output(self) -> None:
+        """Let whoever writes to it wait from now on."""
+        termios.tcflow(self._theirs, termios.TCOOFF)
 
     def settings(self) -> list[Any]:
         """Return what `tcgetattr` says of it."""

@@ -110,95 +110,81 @@ def with_chaos(**changes: Any) -> RunResult:
 
 # -- any --------------------------------------------------------------------------------------
 
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
     ["web-1", "web-2", "<script>alert(1)</script>", "=1+1", 'a"b', "\x1b[31m", "x\ny", "\u202e"]
 )
 COUNTS = st.integers(0, 1 << 40)
 SECONDS = st.floats(0, 3600)
 
 
-@st.composite
-def histograms(draw: st.DrawFn) -> Histogram:
-    """Any histogram, often an empty one."""
+def _histogram(values: Sequence[int]) -> Histogram:
     histogram = Histogram()
-    for value in draw(st.lists(st.integers(0, 1 << 43), max_size=8)):
+    for value in values:
         histogram.record(value)
     return histogram
 
 
-def tallies() -> st.SearchStrategy[Tally]:
-    """Any tally."""
-    served = st.builds(Served, requests=COUNTS, connections=COUNTS)
-    return st.builds(
-        Tally,
-        **dict.fromkeys(
-            ["requests", "connections", "open", "bytes_sent", "bytes_received"], COUNTS
-        ),
-        **dict.fromkeys(["keys", "keys_moved", "moves"], COUNTS),
-        **dict.fromkeys(["latency", "connect", "first_byte"], histograms()),
-        failures=st.dictionaries(NAMES, COUNTS, max_size=4).map(Counter),
-        statuses=st.dictionaries(st.integers(100, 999), COUNTS, max_size=3).map(Counter),
-        backends=st.dictionaries(NAMES, served, max_size=10),
-    )
+def each(strategy: st.SearchStrategy[Any], *names: str) -> dict[str, st.SearchStrategy[Any]]:
+    """The same strategy for several fields."""
+    return dict.fromkeys(names, strategy)
 
 
-def jobs() -> st.SearchStrategy[Job]:
-    """Any job."""
-    target = st.builds(
-        Target, text=NAMES, address=st.just("::1"), port=st.just(1), path=st.none() | st.just("/")
-    )
-    return st.builds(
-        Job,
-        target=target,
-        mode=st.sampled_from(Mode),
-        rate=st.none() | st.floats(0.01, 1e6),
-        connections=st.integers(1, 100_000),
-        burst=st.integers(1, 1000),
-        count=st.none() | st.integers(1, 1 << 40),
-        paths=st.integers(1, 1000),
-        sources=st.integers(1, 1000),
-        **dict.fromkeys(["ramp", "duration", "warmup", "timeout"], SECONDS),
-    )
+HISTOGRAMS = st.lists(st.integers(0, 1 << 43), max_size=4).map(_histogram)
+TALLIES = st.builds(
+    Tally,
+    **each(COUNTS, "requests", "connections", "open", "bytes_sent", "bytes_received"),
+    **each(COUNTS, "keys", "keys_moved", "moves"),
+    **each(HISTOGRAMS, "latency", "connect", "first_byte"),
+    failures=st.dictionaries(NAMES, COUNTS, max_size=3).map(Counter),
+    statuses=st.dictionaries(st.integers(100, 999), COUNTS, max_size=2).map(Counter),
+    backends=st.dictionaries(NAMES, st.builds(Served, COUNTS, COUNTS), max_size=4),
+)
+JOBS = st.builds(
+    Job,
+    target=NAMES.map(lambda text: Target(text, "::1", 1)),
+    mode=st.sampled_from(Mode),
+    rate=st.none() | st.floats(0.01, 1e6),
+    count=st.none() | st.integers(1, 1 << 40),
+    **each(st.integers(1, 1000), "connections", "burst", "paths", "sources"),
+    **each(SECONDS, "ramp", "duration", "warmup", "timeout"),
+)
+EVENTS = st.builds(
+    ChaosEvent,
+    at=st.floats(-10, 20),
+    kind=st.sampled_from(["killed", "restarted", "ejected", "returned"]),
+    backend=NAMES,
+    text=NAMES,
+)
+OUTAGES = st.builds(
+    Outage,
+    backend=NAMES,
+    killed_at=SECONDS,
+    **each(st.none() | SECONDS, "restarted_at", "seconds_to_eject", "seconds_to_return"),
+    **each(COUNTS, "errors", "retries"),
+)
+CHAOSES = st.builds(
+    Chaos,
+    events=st.lists(EVENTS, max_size=5),
+    outages=st.lists(OUTAGES, max_size=2),
+    retries=st.dictionaries(st.integers(-3, 3), COUNTS, max_size=2),
+)
 
 
-def chaoses() -> st.SearchStrategy[Chaos]:
-    """Anything that may have happened to backends, before and after the timeline too."""
-    maybe = st.none() | SECONDS
-    kinds = st.sampled_from(["killed", "restarted", "ejected", "returned"])
-    at = st.floats(-10, 20)
-    event = st.builds(ChaosEvent, at=at, kind=kinds, backend=NAMES, text=NAMES)
-    outage = st.builds(
-        Outage,
-        backend=NAMES,
-        killed_at=SECONDS,
-        **dict.fromkeys(["restarted_at", "seconds_to_eject", "seconds_to_return"], maybe),
-        **dict.fromkeys(["errors", "retries"], COUNTS),
-    )
-    return st.builds(
-        Chaos,
-        events=st.lists(event, max_size=6),
-        outages=st.lists(outage, max_size=3),
-        retries=st.dictionaries(st.integers(-3, 10), COUNTS, max_size=3),
-    )
+def _timeline(first: int, tallies: Sequence[Tally]) -> list[Second]:
+    return [Second(number, tally) for number, tally in enumerate(tallies, start=first)]
 
 
-@st.composite
-def run_results(draw: st.DrawFn) -> RunResult:
-    """Any result: what is in it need not fit together."""
-    first = draw(st.integers(-3, 0))
-    timeline = [
-        Second(first + place, tally)
-        for place, tally in enumerate(draw(st.lists(tallies(), max_size=4)))
-    ]
-    return RunResult(
-        job=draw(jobs()),
-        processes=draw(st.integers(1, 64)),
-        started_at=draw(st.floats(0, 4e9)),
-        seconds=draw(st.floats(0, 4)),
-        total=draw(tallies()),
-        timeline=timeline,
-        backends=draw(st.lists(NAMES, max_size=4)),
-        interrupted=draw(st.booleans()),
-        chaos=draw(st.none() | chaoses()),
-        name=draw(NAMES),
-    )
+RUN_RESULTS = st.builds(
+    RunResult,
+    job=JOBS,
+    processes=st.integers(1, 64),
+    started_at=st.floats(0, 4e9),
+    seconds=st.floats(0, 4),
+    total=TALLIES,
+    timeline=st.builds(_timeline, st.integers(-3, 0), st.lists(TALLIES, max_size=3)),
+    backends=st.lists(NAMES, max_size=3),
+    interrupted=st.booleans(),
+    chaos=st.none() | CHAOSES,
+    name=NAMES,
+)
+"""Any result: what is in it need not fit together."""

@@ -11,11 +11,11 @@ from tcplb.loadgen.report import to_report, to_reports
 from tcplb.loadgen.result import RunResult, Second
 from tcplb.loadgen.tally import Tally
 from tests.loadgen.results import (
+    RUN_RESULTS,
     empty,
     from_seconds,
     job,
     result,
-    run_results,
     tally,
     times,
     with_chaos,
@@ -211,7 +211,7 @@ def test_the_distribution_has_nine_steps_for_each_nine_as_far_as_there_are_value
     assert percents[19:] == [99.1, 99.2, 99.3, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9, 100]
 
 
-@given(run_results())
+@given(RUN_RESULTS)
 @quick
 def test_the_distribution_is_short_and_rises_from_0_to_the_largest_value(made: RunResult) -> None:
     report = to_report(made)

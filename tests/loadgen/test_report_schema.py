@@ -18,7 +18,7 @@ from tcplb.loadgen.comparison import MEASURES, Comparison
 from tcplb.loadgen.job import Mode
 from tcplb.loadgen.report import to_report, to_reports
 from tcplb.loadgen.result import RunResult
-from tests.loadgen.results import empty, result, run_results, with_chaos
+from tests.loadgen.results import RUN_RESULTS, empty, result, with_chaos
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "bench-report.schema.json").read_text("utf-8")
@@ -68,19 +68,19 @@ def test_known_reports_fit(made: RunResult) -> None:
     assert problems(to_report(made), "report") == []
 
 
-@given(run_results())
+@given(RUN_RESULTS)
 @quick
 def test_any_report_fits(made: RunResult) -> None:
     assert problems(to_report(made), "report") == []
 
 
-@given(st.lists(run_results(), max_size=2))
+@given(st.lists(RUN_RESULTS, max_size=2))
 @quick
 def test_any_set_fits(made: list[RunResult]) -> None:
     assert problems(to_reports(made), "set") == []
 
 
-@given(st.lists(st.tuples(run_results(), run_results()), min_size=1, max_size=2))
+@given(st.lists(st.tuples(RUN_RESULTS, RUN_RESULTS), min_size=1, max_size=2))
 @quick
 def test_any_comparison_fits(made: list[tuple[RunResult, RunResult]]) -> None:
     rounds = [[replace(one, name="a"), replace(other, name="b")] for one, other in made]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tcplb.loadgen.report import to_report
 from tcplb.loadgen.result import RunResult
 from tcplb.loadgen.table import to_csv
-from tests.loadgen.results import TARGET, empty, job, result, run_results, tally, times
+from tests.loadgen.results import RUN_RESULTS, TARGET, empty, job, result, tally, times
 
 
 def rows(*results: RunResult) -> list[dict[str, str]]:
@@ -61,7 +61,7 @@ def test_a_negative_looking_name_inside_is_left_alone() -> None:
     assert row["name"] == "keep-alive+1, 2"
 
 
-@given(st.lists(run_results(), min_size=1, max_size=3))
+@given(st.lists(RUN_RESULTS, min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None)
 def test_any_reports_are_read_back_as_many_lines_of_the_same_columns(
     results: list[RunResult],

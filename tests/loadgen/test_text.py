@@ -11,11 +11,11 @@ from tcplb.loadgen.result import Chaos, ChaosEvent, Outage, RunResult, Second
 from tcplb.loadgen.tally import Tally
 from tcplb.loadgen.text import columns, to_text
 from tests.loadgen.results import (
+    RUN_RESULTS,
     empty,
     from_seconds,
     job,
     result,
-    run_results,
     tally,
     times,
     with_chaos,
@@ -179,7 +179,7 @@ def test_a_run_without_anything_says_so() -> None:
     assert "p99" not in written
 
 
-@given(run_results())
+@given(RUN_RESULTS)
 @settings(max_examples=50, deadline=None)
 def test_whatever_backends_call_themselves_the_text_is_plain(made: RunResult) -> None:
     written = to_text(to_report(made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tcplb.loadgen.client import Client, Script, Waiting
-from tcplb.loadgen.connection import Connection, connect
+from tcplb.loadgen.connection import Connection, connect_ahead
 
 Exchange = Callable[[Client, Connection, int], Waiting[bool]]
 """One exchange, due then; returns whether the connection is good for another one."""
@@ -14,7 +14,7 @@ Exchange = Callable[[Client, Connection, int], Waiting[bool]]
 def exchanges(client: Client, exchange: Exchange) -> Script:
     """Do exchanges on one connection until it ends."""
     client.loop.keys.take(client)
-    connection = yield from connect(client)
+    connection = yield from connect_ahead(client)
     try:
         goes_on = True
         while goes_on and client.loop.left > 0:

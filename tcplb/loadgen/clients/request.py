@@ -6,14 +6,14 @@ from select import EPOLLIN
 from time import monotonic_ns
 
 from tcplb.loadgen.client import ENDS, Client, Script
-from tcplb.loadgen.connection import READ_SIZE, Connection, connect
+from tcplb.loadgen.connection import READ_SIZE, Connection, connect_ahead
 from tcplb.loadgen.http import END_OF_HEAD, Http
 
 
 def request(client: Client, http: Http) -> Script:
     """Send requests on one connection until it ends."""
     client.loop.keys.take(client)
-    connection = yield from connect(client)
+    connection = yield from connect_ahead(client)
     try:
         due = yield from client.next_due()
         if client.ended:
