@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from tcplb import __version__
-from tcplb.cli.bench import bench
 from tcplb.cli.check import check
 from tcplb.cli.completion import completion
 from tcplb.cli.config import config
-from tcplb.cli.demo import demo
 from tcplb.cli.exits import Exit, exit_for
 from tcplb.cli.serve import serve
 from tcplb.errors import ConfigError, TcplbError
 
+_IMPORTED_LATE = {"bench": "tcplb.cli.bench", "demo": "tcplb.cli.demo"}
+"""Commands by module that need much which no other does. `tcplb serve` runs for months without."""
+
 
 class _Commands(click.Group):
     """A group whose commands may raise any `TcplbError`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_IMPORTED_LATE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _IMPORTED_LATE:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(importlib.import_module(_IMPORTED_LATE[cmd_name]), cmd_name)
+        return cast(click.Command, command)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -65,6 +76,4 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(check)
 main.add_command(config)
-main.add_command(bench)
-main.add_command(demo)
 main.add_command(completion)

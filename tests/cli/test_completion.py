@@ -44,7 +44,7 @@ def test_a_shell_that_is_known_is_needed(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("tcplb ", ["check", "completion", "config", "demo", "serve"]),
+        ("tcplb ", ["bench", "check", "completion", "config", "demo", "serve"]),
         ("tcplb serve --stra", ["--strategy"]),
         ("tcplb serve --strategy ", ["round-robin", "hash", "least-connections"]),
         ("tcplb config s", ["schema", "show"]),

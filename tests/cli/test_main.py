@@ -16,7 +16,10 @@ from tests.processes import WAIT
 def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command there is, with what to type for it."""
     yield names, group
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, *names, name)
         else:
@@ -29,6 +32,7 @@ ALL = dict(commands(main))
 def test_these_are_the_commands() -> None:
     assert {" ".join(names) for names in ALL} == {
         "",
+        "bench",
         "check",
         "completion",
         "config",
@@ -94,3 +98,11 @@ def test_the_module_calls_itself_tcplb() -> None:
         check=True,
     )
     assert done.stdout.startswith("Usage: tcplb [OPTIONS] COMMAND")
+
+
+def test_serve_imports_nothing_of_the_commands_that_need_much() -> None:
+    loaded = "import sys, tcplb.cli.main; print(*(name for name in sys.modules if 'rich' in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, timeout=WAIT, check=True
+    )
+    assert done.stdout == "\n"
