@@ -62,7 +62,7 @@ def cause_of(error: FailedError | OSError) -> str:
 def lives(client: Client, life: Callable[[Client], Script]) -> Script:
     """Live one life after another, each with a connection, until nothing is left to do."""
     loop = client.loop
-    while loop.left > 0:
+    while client.wanted:
         try:
             yield from life(client)
         except (FailedError, OSError) as error:
@@ -84,7 +84,7 @@ class Client:
         self.since = 0
         """Nanoseconds of the monotonic clock since when it waits for the target; 0: it does not."""
         self.ended = False
-        """Whether the target has ended the connection while the client waited for its turn."""
+        """Whether the target has ended the connection, as far as events have told."""
         self._put_back = 0
         self.script = lives(self, life)
         self.resume = self.script.send
@@ -93,6 +93,16 @@ class Client:
     def over(self) -> bool:
         """Whether it has nothing left to do."""
         return inspect.getgeneratorstate(self.script) == inspect.GEN_CLOSED
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there may be another request for it."""
+        return self.loop.left > 0 or self.keeps_request
+
+    @property
+    def keeps_request(self) -> bool:
+        """Whether it has a request that was put back, and not begun again."""
+        return self._put_back > 0
 
     def progressed(self) -> None:
         """Begin the time-out anew, if there is one: something has moved."""

@@ -12,7 +12,7 @@ import struct
 from errno import EALREADY, EINPROGRESS, EISCONN
 from time import monotonic_ns
 
-from tcplb.loadgen.client import Client, FailedError, NoAnswerError, Waiting
+from tcplb.loadgen.client import ENDS, Client, FailedError, NoAnswerError, Waiting
 from tcplb.loadgen.tally import Served
 
 READ_SIZE = 64 * 1024
@@ -81,13 +81,20 @@ class Connection:
             sent = self.try_send(rest)
             rest = rest[sent:]
             if not sent:
-                yield
+                yield from self.wait()
 
     def receive(self) -> Waiting[bytes]:
         """Return the next bytes, waiting for them; b"" after the end."""
         while (data := self.try_receive()) is None:
-            yield
+            yield from self.wait()
         return data
+
+    def wait(self) -> Waiting[int]:
+        """Wait for an event; return its mask. The client learns if the target has `ended` it."""
+        mask = yield
+        if mask & ENDS:
+            self._client.ended = True  # the edge comes only once, maybe with the answer
+        return mask
 
     def _watch_output(self) -> None:
         if self._mask != _IN_OUT:

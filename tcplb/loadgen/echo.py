@@ -30,7 +30,7 @@ class Echo:
     def exchange(self, client: Client, connection: Connection, due: int) -> Waiting[bool]:
         """Send a payload and check that it comes back; on a new connection, ask who serves it.
 
-        Returns True: the connection is good for another exchange. Raises FailedError or OSError.
+        Returns whether the connection is good for another one. Raises FailedError or OSError.
         """
         sent = client.since = monotonic_ns()
         payload = self._payloads.next()
@@ -41,7 +41,7 @@ class Echo:
         while not back.complete:
             back.feed((yield from stream.receive()))
         self._count(connection, due, back.name)
-        return True
+        return not client.ended
 
     def _count(self, connection: Connection, due: int, name: str | None) -> None:
         self._tally.requests += 1
@@ -72,7 +72,7 @@ class Duplex:
             sent = connection.try_send(self.rest) if self.rest else 0
             self.rest = self.rest[sent:]
             if self._drained and not (sent and self.rest):
-                mask = yield
+                mask = yield from connection.wait()
                 self._drained = not mask & (EPOLLIN | ENDS)
             if self._drained:
                 continue
@@ -85,10 +85,11 @@ class Duplex:
 class Back:
     """Checks what comes back against what was sent, byte by byte, however it is cut."""
 
-    __slots__ = ("_payload", "_seen", "_start", "name")
+    __slots__ = ("_begun", "_payload", "_seen", "_start", "name")
 
     def __init__(self, payload: bytes, *, after_name: bool) -> None:
         self._payload = payload
+        self._begun = False
         self._seen = 0
         self._start = b"" if after_name else None
         """The answer to the question, while it is not whole."""
@@ -103,7 +104,8 @@ class Back:
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" for the end. Raises FailedError if they are wrong."""
         if not data:
-            raise FailedError(CLOSED_WITHIN if self._seen else CLOSED_BEFORE)
+            raise FailedError(CLOSED_WITHIN if self._begun else CLOSED_BEFORE)
+        self._begun = True
         if self._start is not None:
             data = self._take_name(self._start + data)
         end = self._seen + len(data)

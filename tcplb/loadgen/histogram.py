@@ -54,33 +54,33 @@ _SIZE = _index(LARGEST) + 1
 class Histogram:
     """Counts of times in nanoseconds. Two are equal if they have counted the same."""
 
-    _cells: list[int] = field(default_factory=lambda: [0] * _SIZE, init=False)
+    cells: list[int] = field(default_factory=lambda: [0] * _SIZE, init=False)
 
     def record(self, value: int) -> None:
         """Count one value (nanoseconds, not negative)."""
         # `_index`, written out: this is done for every request.
         shift = value.bit_length() - 8
         if shift <= 0:
-            self._cells[value] += 1
+            self.cells[value] += 1
         elif value <= LARGEST:
-            self._cells[(shift << 7) + (value >> shift)] += 1
+            self.cells[(shift << 7) + (value >> shift)] += 1
         else:
-            self._cells[-1] += 1
+            self.cells[-1] += 1
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of `other` to this."""
-        for index, count in enumerate(other._cells):
+        for index, count in enumerate(other.cells):
             if count:
-                self._cells[index] += count
+                self.cells[index] += count
 
     def clear(self) -> None:
         """Forget all."""
-        self._cells[:] = [0] * _SIZE
+        self.cells[:] = [0] * _SIZE
 
     @property
     def count(self) -> int:
         """Values recorded."""
-        return sum(self._cells)
+        return sum(self.cells)
 
     @property
     def mean(self) -> float | None:
@@ -109,20 +109,20 @@ class Histogram:
 
     def __iter__(self) -> Iterator[Cell]:
         """The cells that are not empty, in ascending order."""
-        for index, count in enumerate(self._cells):
+        for index, count in enumerate(self.cells):
             if count:
                 yield Cell(*_edges(index), count)
 
     def to_json(self) -> dict[str, int]:
         """Return the cells that are not empty, by number."""
-        return {str(index): count for index, count in enumerate(self._cells) if count}
+        return {str(index): count for index, count in enumerate(self.cells) if count}
 
     @staticmethod
     def from_json(cells: Mapping[str, int]) -> Histogram:
         """Return the histogram that `to_json` wrote."""
         histogram = Histogram()
         for index, count in cells.items():
-            histogram._cells[int(index)] = count
+            histogram.cells[int(index)] = count
         return histogram
 
 

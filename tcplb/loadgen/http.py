@@ -14,6 +14,7 @@ import httptools
 
 from tcplb.loadgen.client import Client, FailedError, Waiting
 from tcplb.loadgen.connection import Connection
+from tcplb.loadgen.histogram import Histogram
 from tcplb.loadgen.job import Job
 from tcplb.loadgen.payloads import Payloads
 from tcplb.loadgen.tally import Served, Tally
@@ -28,6 +29,7 @@ _MORE = "more bytes than the answer has"
 _CLOSED_BEFORE = "closed before the answer"
 _CLOSED_WITHIN = "closed in the middle of the answer"
 _OTHER_BODY = "the body that came back is not the one that was sent"
+_LOWEST_FINAL = 200
 _LOWEST_ERROR = 400
 
 
@@ -51,7 +53,8 @@ class Head:
     @property
     def quick(self) -> bool:
         """Whether all is well, and the connection goes on, after a body of its length."""
-        return self.status < _LOWEST_ERROR and not self.last and self.length is not None
+        good = _LOWEST_FINAL <= self.status < _LOWEST_ERROR
+        return good and not self.last and self.length is not None
 
 
 class Http:
@@ -60,6 +63,8 @@ class Http:
     def __init__(self, job: Job, tally: Tally) -> None:
         self.quick: dict[bytes, Head] = {}
         """Heads after which all is well, if the body has their length. Count them in `answers`."""
+        self.at_once = Histogram()
+        """Times from sending a request to an answer that came as a whole: its first byte too."""
         self._heads: dict[bytes, Head] = {}
         self._tally = tally
         self._header = job.backend_header.lower().encode()
@@ -106,10 +111,13 @@ class Http:
                 head.served.requests += 1
             if connection.new:
                 connection.answered(head.served, head.backend)
-        return not head.last
+        return not (head.last or client.ended)
 
     def fold(self) -> None:
-        """Put into the tally what was counted by head."""
+        """Put into the tally what was counted aside."""
+        self._tally.latency.merge(self.at_once)
+        self._tally.first_byte.merge(self.at_once)
+        self.at_once.clear()
         for head in self.quick.values():
             if head.answers:
                 self._fold_head(head)
@@ -148,19 +156,26 @@ class Http:
         self, connection: Connection, data: bytes, *, keep: bool
     ) -> Waiting[tuple[Head, bytes]]:
         """Receive the rest of an answer; return its head, and its body if it is to be kept."""
+        head, data = yield from self._head(connection, data)
+        while head.status < _LOWEST_FINAL:  # interim: the answer proper follows
+            data = data[head.size :] or (yield from connection.receive())
+            head, data = yield from self._head(connection, data)
+        if head.length is None:
+            parts = yield from _parse(connection, data)
+        else:
+            parts = yield from _rest_of(connection, data[head.size :], head.length, keep=keep)
+        return head, b"".join(parts)
+
+    def _head(self, connection: Connection, data: bytes) -> Waiting[tuple[Head, bytes]]:
+        """Receive the rest of a head; return it, and what has come from its first byte on."""
         while END_OF_HEAD not in data:
             if len(data) > MAX_HEAD:
                 raise FailedError(_BAD)
             if not data or not (more := (yield from connection.receive())):
                 raise FailedError(_CLOSED_WITHIN if data else _CLOSED_BEFORE)
             data += more
-        raw, _, body = data.partition(END_OF_HEAD)
-        head = self._heads.get(raw) or self._learn(raw)
-        if head.length is None:
-            parts = yield from _parse(connection, data)
-        else:
-            parts = yield from _rest_of(connection, body, head.length, keep=keep)
-        return head, b"".join(parts)
+        raw = data.partition(END_OF_HEAD)[0]
+        return self._heads.get(raw) or self._learn(raw), data
 
     def _learn(self, raw: bytes) -> Head:
         if len(self._heads) >= MAX_KNOWN_HEADS:
@@ -198,12 +213,16 @@ class _Parser:
         self.body: list[bytes] = []
         self.begun = 0
         self.complete = False
+        self.keeps = False
+        """Whether the connection goes on after the answer."""
         self._parser = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Raises FailedError if it is no answer, or more than one."""
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise FailedError(_BAD) from None  # nobody has asked for another protocol
         except httptools.HttpParserError:
             raise FailedError(_MORE if self.complete else _BAD) from None
         if self.begun > 1:
@@ -213,15 +232,15 @@ class _Parser:
     def status(self) -> int:
         return int(self._parser.get_status_code())
 
-    @property
-    def keeps(self) -> bool:
-        return bool(self._parser.should_keep_alive())
-
     def on_message_begin(self) -> None:
         self.begun += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        # Later, llhttp has forgotten the head, and says that only the end could end the answer.
+        self.keeps = bool(self._parser.should_keep_alive())
 
     def on_body(self, part: bytes) -> None:
         self.body.append(part)
@@ -238,12 +257,10 @@ def _parse_head(raw: bytes, backend_header: bytes) -> Head:
         length = 0  # no body by its status, or by its length
     elif b"content-length" in parser.headers and b"transfer-encoding" not in parser.headers:
         length = int(parser.headers[b"content-length"])  # llhttp has checked it
-    ends_by_close = length is None and b"transfer-encoding" not in parser.headers
-    closes = parser.headers.get(b"connection", b"").lower() == b"close"
     return Head(
         status=parser.status,
         length=length,
-        last=closes or ends_by_close or (length is not None and not parser.keeps),
+        last=not parser.keeps,
         served=None,
         backend=parser.headers.get(backend_header, b"").decode(errors="replace"),
         size=len(raw) + len(END_OF_HEAD),

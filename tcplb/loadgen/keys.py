@@ -31,6 +31,10 @@ class Keys:
         self._last: dict[int, str] = {}
         self._moved: set[int] = set()
 
+    def begin_counting(self) -> None:
+        """Forget which keys moved during the warm-up, but not where they are."""
+        self._moved.clear()
+
     def take(self, client: Client) -> None:
         """Give a client the next path and source address for its next connection."""
         if self._by_source:

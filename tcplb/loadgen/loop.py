@@ -49,7 +49,7 @@ class Loop:
         """What resumes the script that a descriptor belongs to."""
         self.free: deque[Client] = deque()
         """Clients that wait for their turn, in an open loop."""
-        self.holding: list[Client] = []
+        self.holding: set[Client] = set()
         """Clients that do nothing until the end, and then once more something."""
         self.left = _MANY
         """Requests that may still be begun."""
@@ -58,7 +58,7 @@ class Loop:
         self.address = (job.target.address, job.target.port)
         self.family = socket.AF_INET6 if ":" in job.target.address else socket.AF_INET
         self.open_loop = job.rate is not None
-        self._pace = Pace(job.rate or 0.0, job.ramp, job.burst, job.share / job.shares)
+        self._pace = Pace.of(job)
         self.folds: list[Callable[[], None]] = []
         """To be called before the tally is handed out, by whoever counts aside."""
         self._on_tick = on_tick
@@ -81,7 +81,7 @@ class Loop:
         self._end = self._counting + _ns(self.job.duration)
         self._next_tick = self._counting - (_ns(self.job.warmup) - 1) // _ns(TICK) * _ns(TICK)
         self._next_sweep = began
-        self._limits_count = self.job.count is not None
+        self._warming_up = True
         self._next_due = began + _ns(self._pace.due(0)) if self.open_loop else 0
         self._starts = self._spread_starts()
         self._go_on(self._end, lambda: self.left > 0 and bool(self._alive or self._starts))
@@ -160,9 +160,10 @@ class Loop:
     # Chores
 
     def _do_chores(self, now: int) -> None:
-        if self._limits_count and now >= self._counting:
-            self._limits_count = False
-            self.left = self.job.count or 0
+        if now >= self._next_tick:
+            self._tick(now)
+        if self._warming_up and now >= self._counting:
+            self._begin_counting()
         while self._starts and self._starts[0] <= now:
             self._starts.popleft()
             self._start_client()
@@ -171,8 +172,12 @@ class Loop:
         if now >= self._next_sweep:
             self._next_sweep = now + _ns(max(self.job.timeout * SWEEP, CHORES))
             self._sweep(now)
-        if now >= self._next_tick:
-            self._tick(now)
+
+    def _begin_counting(self) -> None:
+        self._warming_up = False
+        self.keys.begin_counting()
+        if self.job.count is not None:
+            self.left = self.job.count
 
     def _start_client(self) -> None:
         client = Client(self, self._life)
@@ -220,12 +225,11 @@ class Loop:
         """Let what is under way end, for as long as an answer may take; then say what did not."""
         if not self.open_loop:
             self.left = 0
-        for client in self.holding:
+        for client in list(self.holding):
             self._resume(client, TURN)
         self._go_on(monotonic_ns() + _ns(self.job.timeout), self._goes_on_after_end)
-        if self.open_loop and self.left > 0 and not self._stopped:
-            due = self._pace.count_before(self.job.warmup + self.job.duration)
-            self._count_never_sent(due - self._given)
+        if not self._stopped:
+            self._count_never_sent()
         self.left = 0
         for client in self._clients:
             if client.since and not self._stopped:
@@ -236,7 +240,13 @@ class Loop:
         waiting = self._alive - len(self.free) - len(self._paused)
         return waiting > 0 or (self.open_loop and self._turns_left() and self._alive > 0)
 
-    def _count_never_sent(self, count: int) -> None:
+    def _count_never_sent(self) -> None:
+        """Count what was due after the warm-up and had no turn, and what was put back for good."""
+        count = sum(client.keeps_request for client in self._clients)
+        if self.open_loop and self._turns_left():
+            before = self._pace.count_before((self._counting - self._began) / 1e9)
+            due = self._pace.count_before((self._end - self._began) / 1e9)
+            count += min(due - max(before, self._given), self.left)
         if count > 0:
             self.tally.failures[NEVER_SENT] += count
 

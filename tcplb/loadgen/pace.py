@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tcplb.loadgen.job import Job
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -22,6 +24,13 @@ class Pace:
     ramp: float = 0.0
     burst: int = 1
     phase: float = 0.0
+
+    @staticmethod
+    def of(job: Job) -> Pace:
+        """Return the pace of an open loop's job, or of one process's share of it."""
+        # Single requests interleave with those of other processes; bursts come all at once.
+        phase = 0.0 if job.burst > 1 else job.share / job.shares
+        return Pace(job.rate or 0.0, job.ramp, job.burst, phase)
 
     def due(self, number: int) -> float:
         """Return the second, from the start, at which a request (from 0) is due."""

@@ -25,8 +25,8 @@ FORMAT = 1
 """Goes up when a field changes its meaning or goes away, not when one is added."""
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9}
-_NANOSECONDS = 1e6
-"""In a millisecond."""
+_SECOND, _MILLISECOND = 1e9, 1e6
+"""Nanoseconds."""
 _DECADES = 6
 """The distribution goes to 1 - 10^-6 at most, and then to the largest value."""
 
@@ -76,8 +76,8 @@ def to_reports(results: Iterable[RunResult]) -> Report:
 
 
 def rate(count: int, seconds: float) -> float:
-    """Return how many there were in a second; 0 if no time was counted."""
-    return significant(count / seconds, 6) if seconds > 0 else 0.0
+    """Return how many there were in a second; 0 if no time was counted (not a nanosecond)."""
+    return significant(count / seconds, 6) if seconds >= 1 / _SECOND else 0.0
 
 
 def percentile_ms(times: Histogram, percent: float) -> float | None:
@@ -121,7 +121,7 @@ def _times(times: Histogram) -> Report | None:
 
 
 def _ms(nanoseconds: float | None) -> float | None:
-    return None if nanoseconds is None else significant(nanoseconds / _NANOSECONDS, 4)
+    return None if nanoseconds is None else significant(nanoseconds / _MILLISECOND, 4)
 
 
 def _distribution(times: Histogram) -> list[list[float]] | None:

@@ -134,7 +134,7 @@ class _Share:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._process: asyncio.subprocess.Process | None = None
-        self._stopped = False
+        self._begun = self._stopped = False
         self.open = 0
         """Connections that it has open, as of its last tick."""
 
@@ -165,18 +165,21 @@ class _Share:
     def begin(self, at: int) -> None:
         """Let it begin at `at` (nanoseconds of the monotonic clock)."""
         self._write(str(at))
+        self._begun = True
         if self._stopped:
             self._write("stop")
 
     def stop(self) -> None:
         """Let it end early."""
         self._stopped = True
-        if self._process is not None:
+        if self._begun:  # a process that is told before takes it for the beginning
             self._write("stop")
 
     async def read(self, take: Callable[[_Share, float, Tally], None]) -> None:
         """Hand on its ticks until it ends. Raises ProcessError if it dies."""
         async for line in self._stdout:
+            if not line.endswith(b"\n"):
+                break  # it died within the line
             message: dict[str, Any] = json.loads(line)
             take(self, message[AT], Tally.from_json(message[TICK]))
         if await self._running.wait():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from tcplb.loadgen.histogram import Histogram
@@ -107,6 +108,11 @@ def with_chaos(**changes: Any) -> RunResult:
     )
     return from_seconds(seconds, job=job(duration=5.0), chaos=chaos, **changes)
 
+
+quick = settings(
+    max_examples=50, deadline=None, phases=[phase for phase in Phase if phase is not Phase.explain]
+)
+"""To explain a failure of so large an example would take minutes."""
 
 # -- any --------------------------------------------------------------------------------------
 

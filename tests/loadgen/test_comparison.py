@@ -136,7 +136,7 @@ def test_the_text_has_a_line_a_measure_and_name() -> None:
     cells = [[cell.strip() for cell in line if cell] for line in table]
     assert ["requests/s (more is better)", "ours", "400 (200 – 800)", "–"] in cells
     assert ["theirs", "200 (100 – 400)", "0.500"] in cells
-    assert "connect" not in written
+    assert "connect p50" not in written
 
 
 def test_the_text_tells_a_ratio_with_its_smallest_and_largest() -> None:

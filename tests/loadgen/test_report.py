@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplb.loadgen.report import to_report, to_reports
@@ -15,13 +15,12 @@ from tests.loadgen.results import (
     empty,
     from_seconds,
     job,
+    quick,
     result,
     tally,
     times,
     with_chaos,
 )
-
-quick = settings(max_examples=50, deadline=None)
 
 
 def exactly(ms: float) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -18,13 +18,12 @@ from tcplb.loadgen.comparison import MEASURES, Comparison
 from tcplb.loadgen.job import Mode
 from tcplb.loadgen.report import to_report, to_reports
 from tcplb.loadgen.result import RunResult
-from tests.loadgen.results import RUN_RESULTS, empty, result, with_chaos
+from tests.loadgen.results import RUN_RESULTS, empty, quick, result, with_chaos
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "bench-report.schema.json").read_text("utf-8")
 )
 VALIDATOR = Draft202012Validator(SCHEMA)
-quick = settings(max_examples=50, deadline=None)
 
 
 def problems(report: dict[str, Any], kind: str) -> list[str]:

@@ -5,13 +5,13 @@ import io
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplb.loadgen.report import to_report
 from tcplb.loadgen.result import RunResult
 from tcplb.loadgen.table import to_csv
-from tests.loadgen.results import RUN_RESULTS, TARGET, empty, job, result, tally, times
+from tests.loadgen.results import RUN_RESULTS, TARGET, empty, job, quick, result, tally, times
 
 
 def rows(*results: RunResult) -> list[dict[str, str]]:
@@ -62,7 +62,7 @@ def test_a_negative_looking_name_inside_is_left_alone() -> None:
 
 
 @given(st.lists(RUN_RESULTS, min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None)
+@quick
 def test_any_reports_are_read_back_as_many_lines_of_the_same_columns(
     results: list[RunResult],
 ) -> None:

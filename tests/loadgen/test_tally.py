@@ -129,3 +129,15 @@ def test_a_backend_begins_at_0_and_is_counted_where_it_is() -> None:
     tally.served("a").requests += 1
     tally.served("a").connections += 2
     assert tally.backends == {"a": Served(1, 2)}
+
+
+@given(tallies)
+@quick
+def test_what_was_cleared_begins_anew_but_what_is_open_stays_open(tally: Tally) -> None:
+    served = tally.served("a")
+    level = tally.open
+    tally.clear()
+    # A backend with nothing to its name does not travel.
+    assert copied(tally) == Tally(open=level)
+    served.requests += 1
+    assert copied(tally) == Tally(open=level, backends={"a": Served(1, 0)})

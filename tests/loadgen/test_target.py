@@ -186,7 +186,7 @@ def test_what_is_not_this_machines_loopback(address: str) -> None:
 
 
 def test_a_raw_target() -> None:
-    # Nobody listens there; a single address is not tried.
+    # Nobody listens there, which is found out by the run.
     target = resolve("127.0.0.3:9", allow_remote=False)
     assert (target.text, target.address, target.port) == ("127.0.0.3:9", "127.0.0.3", 9)
     assert not target.http
@@ -233,6 +233,14 @@ def test_a_name_that_is_not_there() -> None:
 def test_a_name_that_cannot_be(host: str) -> None:
     with pytest.raises(TargetError, match="cannot be found"):
         resolve(f"{host}:80", allow_remote=True)
+
+
+def test_a_single_address_is_not_tried() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        resolve(f"127.0.0.1:{listener.getsockname()[1]}", allow_remote=False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_of_several_addresses_the_first_that_accepts(port: int) -> None:

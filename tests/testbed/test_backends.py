@@ -11,7 +11,7 @@ import pytest
 
 from tcplb.testbed.backends import Backends
 from tcplb.testbed.errors import BedError
-from tests.processes import eventually, free_port
+from tests.processes import free_port
 from tests.testbed.conftest import Leftovers
 from tests.testbed.heard import Heard, talk
 
@@ -89,11 +89,21 @@ async def test_one_is_killed_and_revived() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the port cannot be held elsewhere")
 async def test_the_port_of_a_killed_one_is_given_to_no_connection() -> None:
-    async with Backends(ports=(0,)) as backends:
-        host, _, port = backends.names[0].rpartition(":")
-        await backends.kill(backends.names[0])
+    lines = Heard[str]()
+    async with Backends(ports=(0,), on_line=lines) as backends:
+        (name,) = backends.names
+        host, _, port = name.rpartition(":")
+        await backends.kill(name)
         with socket.socket() as client, pytest.raises(OSError, match="in use"):
             client.bind((host, int(port)))
+        # What somebody else kills is theirs to replace.
+        await backends.revive(name)
+        os.kill(backends.pid(name) or 0, signal.SIGKILL)
+        await lines.wait_for(lambda line: "ended" in line)
+        with socket.socket() as client:
+            client.bind((host, int(port)))
+        await backends.revive(name)
+        await backends.kill(name)
     with socket.socket() as client:
         client.bind((host, int(port)))  # let go of at the end
 
@@ -167,8 +177,9 @@ async def test_none_is_left_when_the_body_is_cancelled(leftovers: Leftovers) -> 
 
 
 async def test_none_is_left_when_the_start_is_cancelled(leftovers: Leftovers) -> None:
-    task = asyncio.create_task(Backends().__aenter__(), name="start")
-    await asyncio.to_thread(eventually, lambda: leftovers() != [])
+    lines = Heard[str]()
+    task = asyncio.create_task(Backends(on_line=lines).__aenter__(), name="start")
+    await lines.wait_for(lambda line: READY.fullmatch(line) is not None)  # one is complete
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

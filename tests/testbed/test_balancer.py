@@ -111,6 +111,8 @@ async def test_it_is_restarted_on_its_port_with_another_strategy(backends: Backe
 
 async def test_one_that_is_killed_and_restarted_can_end_again(backends: Backends) -> None:
     async with Balancer(backends.names) as balancer:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(balancer.ended(), 0.01)  # who gives up spoils it for nobody
         os.kill(balancer.pid, signal.SIGKILL)
         assert await asyncio.wait_for(balancer.ended(), WAIT) == -signal.SIGKILL
         await balancer.restart("hash")

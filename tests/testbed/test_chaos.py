@@ -70,9 +70,13 @@ def test_the_seed_decides_who() -> None:
     assert len(orders) > 10
 
 
-def test_the_times_in_a_run_of_ten_seconds_and_in_a_short_one() -> None:
-    assert [step.at for step in schedule(["a", "b"], 10.0, seed=1)] == pytest.approx([1.2, 4.0])
-    assert [step.at for step in schedule(["a", "b"], 2.0, seed=1)] == pytest.approx([0.3, 1.0])
+@pytest.mark.parametrize(
+    ("duration", "times"),
+    [(2.0, [0.3, 1.0]), (10.0, [1.2, 4.0]), (20.0, [1.2, 4.0, 11.2, 14.0])],
+)
+def test_the_times_in_runs_of_several_lengths(duration: float, times: list[float]) -> None:
+    steps = schedule(["a", "b"], duration, seed=1)
+    assert [step.at for step in steps] == pytest.approx(times)
 
 
 @pytest.mark.parametrize(("number", "duration"), [(0, 60.0), (1, 60.0), (4, 0.0)])

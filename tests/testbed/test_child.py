@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -100,6 +101,20 @@ async def test_a_start_that_is_cancelled_leaves_nothing(leftovers: Leftovers) ->
     with pytest.raises(asyncio.CancelledError):
         await start
     assert leftovers() == []
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_start_that_is_cancelled_early_leaves_nothing(
+    turns: int, leftovers: Leftovers
+) -> None:
+    start = asyncio.create_task(python(SLEEP).start(), name="start")
+    for _ in range(turns):  # of the loop: it has come more or less far
+        await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert leftovers() == []
+    gc.collect()  # what was left open warns now, and a warning is an error
 
 
 async def test_it_ends_on_sigterm(leftovers: Leftovers) -> None:

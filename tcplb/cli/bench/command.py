@@ -28,6 +28,8 @@ from tcplb.testbed.errors import BedError
 
 LONGEST = 86_400.0
 """Seconds that a run may take."""
+LONGEST_TIMEOUT = 3600.0
+"""Seconds; a histogram has room for a little more."""
 COMPARE_SECONDS = 2.0
 """Of a target in each round, unless `--duration` says otherwise."""
 MOST_CONNECTIONS = 1_000_000
@@ -54,11 +56,11 @@ def _read(parse: Callable[[str], Value]) -> Callable[..., Value | None]:
     return convert
 
 
-def _duration(least: float) -> Callable[[str], float]:
+def _duration(least: float, most: float = LONGEST) -> Callable[[str], float]:
     def parse(text: str) -> float:
         seconds = parse_duration(text)
-        if not least <= seconds <= LONGEST:
-            raise ValueError(f"must be from {least:g}s to 24h (got {text})")
+        if not least <= seconds <= most:
+            raise ValueError(f"must be from {least:g}s to {most / 3600:g}h (got {text})")
         return seconds
 
     return parse
@@ -159,7 +161,7 @@ _LOAD_OPTIONS = (
     click.option(
         "--timeout",
         metavar="DURATION",
-        callback=_read(_duration(0.01)),
+        callback=_read(_duration(0.01, LONGEST_TIMEOUT)),
         default="5s",
         show_default=True,
         help="Time for a connect, and for an answer.",

@@ -33,8 +33,10 @@ def life_of(loop: Loop) -> Life:
 def _over_http(loop: Loop, job: Job) -> Life:
     http = Http(job, loop.tally)
     loop.folds.append(http.fold)
-    if job.mode is Mode.REQUEST:
+    if job.mode is Mode.REQUEST and job.rate is None:
         return partial(request, http=http)
+    if job.mode is Mode.REQUEST:
+        return partial(exchanges, exchange=http.exchange)
     if job.mode is Mode.ECHO:
         return partial(exchanges, exchange=Post(http, _payloads(job), check=True).exchange)
     if job.mode is Mode.BULK:

@@ -52,4 +52,8 @@ class Churn:
         more = {"some": self._random.randrange(1, _MOST), "quiet": 1}.get(life, 0)
         while goes_on and more > 0 and client.loop.left > 0:
             more -= 1
-            goes_on = yield from exchange(client, connection, (yield from client.next_due()))
+            due = yield from client.next_due()
+            if client.ended:
+                client.put_back(due)
+                return
+            goes_on = yield from exchange(client, connection, due)

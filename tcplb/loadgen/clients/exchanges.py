@@ -17,7 +17,7 @@ def exchanges(client: Client, exchange: Exchange) -> Script:
     connection = yield from connect_ahead(client)
     try:
         goes_on = True
-        while goes_on and client.loop.left > 0:
+        while goes_on and client.wanted:
             due = yield from client.next_due()
             if client.ended:
                 client.put_back(due)

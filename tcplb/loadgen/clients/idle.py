@@ -31,8 +31,11 @@ def idle(client: Client, exchange: Exchange) -> Script:
 def _hold(client: Client, connection: Connection) -> Script:
     """Wait for the end of the run; raises FailedError or OSError if the connection ends first."""
     client.since = 0
-    client.loop.holding.append(client)
-    while (yield) != TURN:
-        if connection.try_receive() is not None:
-            client.loop.holding.remove(client)
-            raise FailedError(CLOSED)
+    client.loop.holding.add(client)
+    try:
+        while connection.try_receive() is None:
+            if (yield) == TURN:
+                return
+    finally:
+        client.loop.holding.remove(client)
+    raise FailedError(CLOSED)

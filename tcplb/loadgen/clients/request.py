@@ -1,4 +1,8 @@
-"""`request`: HTTP requests on a kept connection, the next one when the answer is there."""
+"""`request` in a closed loop: HTTP requests on a kept connection, one after the other.
+
+It does what `exchanges` does with `Http.exchange`, in one long loop with names of its own: what the
+load can do at most depends on it, and this takes a third of the time.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,6 @@ def request(client: Client, http: Http) -> Script:
     connection = yield from connect_ahead(client)
     try:
         due = yield from client.next_due()
-        if client.ended:
-            client.put_back(due)
-            return
         # The first answer says which backend it is.
         if (yield from http.exchange(client, connection, due)):
             yield from _go_on(client, connection, http)
@@ -28,42 +29,33 @@ def request(client: Client, http: Http) -> Script:
 
 
 def _go_on(client: Client, connection: Connection, http: Http) -> Script:
-    # One long loop with names of its own: what the load can do at most depends on it.
     loop, tally, request = client.loop, client.loop.tally, http.get(client.key)
-    open_loop, length = loop.open_loop, len(request)
     recv, send, known, now = connection.recv, connection.send, http.quick.get, monotonic_ns
-    record, record_first = tally.latency.record, tally.first_byte.record
+    length, cells = len(request), http.at_once.cells
     while loop.left > 0:
-        if open_loop:
-            due = yield from client.wait_turn()
-            sent = now()
-        else:
-            due = sent = now()
         loop.left -= 1
-        if client.ended:
-            client.put_back(due)
-            return
-        client.since = sent
-        sent_bytes = send(request)
-        tally.bytes_sent += sent_bytes
-        if sent_bytes < length:
-            yield from connection.send_all(request[sent_bytes:])
+        client.since = due = now()
+        sent = send(request)
+        tally.bytes_sent += sent
+        if sent < length:
+            yield from connection.send_all(request[sent:])
         mask = yield
         try:
             answer = recv(READ_SIZE)
         except BlockingIOError:
             answer = b""
-        arrived = now()
+        took = now() - due
         raw, _, body = answer.partition(END_OF_HEAD)
         head = known(raw)
         if head is not None and head.length == len(body) and mask == EPOLLIN:
-            record(arrived - due)
-            record_first(arrived - sent)
             head.answers += 1
+            # `at_once.record`, written out: calling it takes a tenth of all this.
+            shift = took.bit_length() - 8
+            cells[(shift << 7) + (took >> shift) if shift > 0 else took] += 1
             continue
-        answer = answer or (yield from connection.receive())
-        record_first(now() - sent)
         tally.bytes_received += len(answer)
+        answer = answer or (yield from connection.receive())
+        tally.first_byte.record(now() - due)
         goes_on = yield from http.receive(client, connection, due, answer)
         if not goes_on or mask & ENDS:
             return
