@@ -33,6 +33,7 @@ SERVERS = {
 ELSEWHERE = {
     "make test": "is what runs this test",
     "pip install .": "is run by tests/test_packaging.py",
+    "tcplb bench": "takes half a minute; tests/cli/test_bench.py runs it, but shorter",
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -211,4 +212,5 @@ class _Share:
         said = await cast(asyncio.StreamReader, self._running.stderr).read()
         code = await self._running.wait()
         reason = said.decode(errors="replace").strip().rpartition("\n")[2]
-        return ProcessError(f"a process of the load ended with {code}: {reason or 'no reason'}")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        return ProcessError(f"a process of the load {how}{reason and f': {reason}'}")

@@ -48,14 +48,15 @@ class Flags:
         if target.path == "/" and mode in _WITH_BODIES:
             target = _with_path(target, ECHO_PATH)
         connections = self.connections or _CONNECTIONS.get(mode, 64)
+        seconds = self._duration(duration)
         job = Job(
             target=target,
             mode=mode,
             connections=connections,
             rate=self.rate,
             burst=self.burst or 1,
-            ramp=self._ramp(mode, connections),
-            duration=self._duration(duration),
+            ramp=self._ramp(mode, connections, seconds),
+            duration=seconds,
             count=self.count,
             warmup=warmup if self.warmup is None else self.warmup,
             payload=_PAYLOADS.get(mode, 64) if self.payload is None else self.payload,
@@ -68,10 +69,13 @@ class Flags:
         self._check(job)
         return job
 
-    def _ramp(self, mode: Mode, connections: int) -> float:
-        if self.ramp is None:
-            return connections / _IDLE_OPENED_PER_SECOND if mode is Mode.IDLE else 0.0
-        return self.ramp
+    def _ramp(self, mode: Mode, connections: int, seconds: float) -> float:
+        if self.ramp is not None:
+            return self.ramp
+        if mode is not Mode.IDLE:
+            return 0.0
+        # Thousands at once would overflow the target's backlog, which is not what idle is about.
+        return min(connections / _IDLE_OPENED_PER_SECOND, seconds / 2)
 
     def _duration(self, usual: float) -> float:
         if self.duration is not None:
