@@ -20,7 +20,7 @@ endif
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
 
-demo: $(VENV)/.installed ## run four echo backends and the balancer in this terminal
+demo: $(VENV)/.installed ## four echo backends, the balancer and a light load, live in this terminal
 	@exec $(BIN)/tcplb demo
 
 test: $(VENV)/.installed-test ## run all tests, with coverage

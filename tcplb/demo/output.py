@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable
 
 CLOSE_TIME = 1.0
 """Seconds that what is left may take to be written at the end."""
+
+_FEW = 4
+"""Texts."""
 
 
 class Output:
@@ -28,8 +32,8 @@ class Output:
 
     @property
     def behind(self) -> bool:
-        """Whether something has not been taken up for writing yet."""
-        return not self._waiting.empty()
+        """Whether so much waits to be written that the reader must be slow, or gone for a walk."""
+        return self._waiting.qsize() > _FEW
 
     def write(self, text: str) -> int:
         """Have `text` written soon. Never waits."""
@@ -63,4 +67,7 @@ class Output:
 
     def _write(self, data: bytes) -> None:
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # somebody who has the same terminal wanted it so
+                select.select([], [self._descriptor], [])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import itertools
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -29,8 +28,10 @@ from tcplb.testbed.errors import BedError
 
 REFRESH = 0.25
 """Seconds between two pictures."""
-_PICTURES_A_COUNT = 4
-"""The kernel's table may be long, so its connections are counted only once a second."""
+COUNT_TIME = 1.0
+"""Seconds between two counts of open connections, at least."""
+_COUNT_PAUSE = 20
+"""Times as long as a count took, until the next one: a long table must not keep a core busy."""
 
 _QUIT = ("q", "\x03", END_OF_INPUT)
 _LAST_WORDS = 5
@@ -123,22 +124,28 @@ class _Show:
         self._controls = Controls(backends, balancer, load, self._state, self._note)
         with self._front:
             await _first_of(
-                self._stop.wait(),
-                self._controls.work(),
-                self._refresh(backends, load),
-                _watch(balancer),
+                stop=self._stop.wait(),
+                keys=self._controls.work(),
+                pictures=self._refresh(backends, load),
+                counts=self._count_open(backends),
+                balancer=_watch(balancer),
             )
 
     async def _refresh(self, backends: Backends, load: LightLoad) -> None:
-        for number in itertools.count():
+        while True:
             now = time.monotonic()
             for name in backends.names:
                 self._state.process(name, backends.pid(name), now)
-            if number % _PICTURES_A_COUNT == 0:
-                self._state.established(established(backends.names))
             self._state.load_on = load.on
             self._front.show(self._state.picture(now))
             await asyncio.sleep(REFRESH)
+
+    async def _count_open(self, backends: Backends) -> None:
+        while True:
+            began = time.monotonic()
+            self._state.established(await asyncio.to_thread(established, backends.names))
+            took = time.monotonic() - began
+            await asyncio.sleep(max(COUNT_TIME, _COUNT_PAUSE * took))
 
     # -- the parts, and what they tell --------------------------------------------------------
 
@@ -190,9 +197,9 @@ async def _watch(balancer: Balancer) -> None:
     raise BedError(f"the balancer ended by itself: {in_words(await balancer.ended())}")
 
 
-async def _first_of(*waits: Coroutine[object, object, None]) -> None:
+async def _first_of(**waits: Coroutine[object, object, None]) -> None:
     """Run them until one has ended, then cancel the others. Raises what that one raised."""
-    tasks = [asyncio.create_task(wait, name="demo") for wait in waits]
+    tasks = [asyncio.create_task(wait, name=f"demo: {name}") for name, wait in waits.items()]
     done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in others:
         task.cancel()

@@ -21,6 +21,7 @@ LINES = b"""\
    3: 0100007F:C351 0100007F:1F91 06 00000000:00000000 00:00000000 00000000     0        0 0
    4: 0100007F:C352 0200007F:1F91 01 00000000:00000000 00:00000000 00000000     0        0 114
    5: 0100007F:C353 0100007F:1F91 01 00000000:00000000 00:00000000 00000000     0        0 115
+   6: 0100007F:C350 0100007F:1F91 01 00000000:00000000 00:00000000 00000000     0        0 112
 """
 
 
@@ -50,5 +51,6 @@ def test_real_connections_are_counted_while_they_are_open(listener: socket.socke
     with ExitStack() as clients:
         for _ in range(3):
             clients.enter_context(socket.create_connection((host, port)))
-        assert established([name]) == {name: 3}
+        # Where many others come and go, one reading may miss some.
+        eventually(lambda: established([name]) == {name: 3})
     eventually(lambda: established([name]) == {name: 0})

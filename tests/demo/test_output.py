@@ -25,10 +25,13 @@ def ignore() -> None:
     pass
 
 
-def test_what_is_written_arrives_whole_and_in_order(pipe: list[int]) -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_what_is_written_arrives_whole_and_in_order(pipe: list[int], blocking: bool) -> None:
+    os.set_blocking(pipe[1], blocking)
     text = "".join(f"line {number}\n" for number in range(20_000))  # more than a pipe holds
     output = Output(pipe[1], on_error=ignore)
-    for line in text.splitlines(keepends=True):
+    output.write(text[:200_000])
+    for line in text[200_000:].splitlines(keepends=True):
         output.write(line)
     read = b""
     while len(read) < len(text):
@@ -41,12 +44,12 @@ def test_what_is_written_arrives_whole_and_in_order(pipe: list[int]) -> None:
 def test_nothing_waits_for_a_reader_who_does_not_read(pipe: list[int]) -> None:
     fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 4096)
     output = Output(pipe[1], on_error=ignore)
-    for _ in range(3):
+    for _ in range(20):
         output.write("x" * 4096)
     assert output.behind
     output.close()
     # Let the thread come to its end before the pipe is closed.
-    left = 3 * 4096
+    left = 20 * 4096
     while left:
         left -= len(os.read(pipe[0], 4096))
 
