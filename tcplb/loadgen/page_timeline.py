@@ -12,7 +12,7 @@ from tcplb.loadgen import figures
 from tcplb.loadgen.figures import printable
 from tcplb.loadgen.page_charts import Axis, Chart, Column, Hover, Line, Mark, time_axis, y_axis
 from tcplb.loadgen.page_markup import Markup, element, table
-from tcplb.loadgen.report import Report
+from tcplb.loadgen.report import Report, rate
 
 _MOST = 120
 """Points of a chart; a longer run has several seconds to a point."""
@@ -57,7 +57,7 @@ class Span:
 
     def rate(self, count: int) -> float:
         """Return so many as a rate per second."""
-        return count / self.seconds
+        return rate(count, self.seconds)
 
 
 def spans(report: Report) -> list[Span]:

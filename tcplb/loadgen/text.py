@@ -77,9 +77,12 @@ def imbalance_in_words(imbalance: float | None) -> str:
     """Return what an imbalance means."""
     if imbalance is None:
         return "No backend named itself in an answer."
-    if imbalance == 1:
-        return "All backends had the same number of requests."
-    return f"The busiest backend had {imbalance:.3g} times the mean."
+    times = f"{imbalance:.3g}"
+    return (
+        "No backend had more than the mean."
+        if times == "1"
+        else f"The busiest backend had {times} times the mean."
+    )
 
 
 def error_in_words(report: Report) -> str:

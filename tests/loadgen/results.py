@@ -71,7 +71,7 @@ def result(total: Tally | None = None, **changes: Any) -> RunResult:
     return RunResult(**settings | changes)
 
 
-def from_seconds(seconds: Sequence[Second], **changes: Any) -> RunResult:
+def from_seconds(seconds: Sequence[Second], /, **changes: Any) -> RunResult:
     """A run whose total is that of its seconds; those below 0 are its warm-up."""
     total = Tally()
     for second in seconds:
