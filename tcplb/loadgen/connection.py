@@ -96,6 +96,11 @@ class Connection:
             self._client.ended = True  # the edge comes only once, maybe with the answer
         return mask
 
+    def give_way(self) -> Waiting[None]:
+        """Let the loop and all other clients go on before this one."""
+        self._watch_output()  # there is room, so the next look at events tells so
+        yield from self.wait()
+
     def _watch_output(self) -> None:
         if self._mask != _IN_OUT:
             self._mask = _IN_OUT

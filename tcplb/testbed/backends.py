@@ -49,7 +49,8 @@ class Backends:
             await asyncio.gather(*starts)
         except BaseException:
             for start in starts:
-                start.cancel()
+                if not start.cancelling():  # by `gather`: a second time would be rude
+                    start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
             await self._stop()
             raise

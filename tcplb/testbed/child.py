@@ -117,7 +117,9 @@ class Child:
         except OSError as error:
             raise BedError(f"{self.name} cannot be started: {error.strerror}") from error
         except asyncio.CancelledError:
-            await asyncio.gather(launch, return_exceptions=True)
+            self._ending = True
+            if not launch.done():
+                await asyncio.wait({launch})
             await self.stop()
             raise
         if self._match is None:
@@ -163,6 +165,8 @@ class Child:
             start_new_session=True,
         )
         self._watching = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+        if self._ending:  # whoever started it may not even wait for the end
+            self._signal(signal.SIGKILL)
 
     async def _watch(self) -> None:
         """Hand over what it says, and notice its end."""

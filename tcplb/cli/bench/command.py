@@ -17,10 +17,10 @@ from tcplb.cli.bench.runs import Bed, Runs
 from tcplb.cli.bench.scenarios import chaos, scenarios
 from tcplb.cli.exits import Exit
 from tcplb.config.units import parse_duration, parse_size
-from tcplb.loadgen import expect
 from tcplb.loadgen.errors import LoadError, TargetError
 from tcplb.loadgen.job import Job, Mode
 from tcplb.loadgen.keys import MAX_SOURCES
+from tcplb.loadgen.reports import expect
 from tcplb.loadgen.result import RunResult
 from tcplb.loadgen.target import resolve
 from tcplb.policy.names import StrategyName

@@ -11,14 +11,14 @@ from typing import Any
 import click
 
 from tcplb.cli.exits import Exit
-from tcplb.loadgen import comparison, table, text
-from tcplb.loadgen.comparison import Comparison
-from tcplb.loadgen.expect import Expectation
-from tcplb.loadgen.hgrm import to_hgrm
 from tcplb.loadgen.histogram import Histogram
-from tcplb.loadgen.metrics import metrics
-from tcplb.loadgen.page import to_html
-from tcplb.loadgen.report import to_report, to_reports
+from tcplb.loadgen.reports import comparison, table, text
+from tcplb.loadgen.reports.comparison import Comparison
+from tcplb.loadgen.reports.expect import Expectation
+from tcplb.loadgen.reports.hgrm import to_hgrm
+from tcplb.loadgen.reports.metrics import metrics
+from tcplb.loadgen.reports.page import to_html
+from tcplb.loadgen.reports.report import to_report, to_reports
 from tcplb.loadgen.result import RunResult
 
 

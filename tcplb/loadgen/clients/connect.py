@@ -24,10 +24,14 @@ def connect_once(client: Client, exchange: Exchange) -> Script:
 def connect_only(client: Client) -> Script:
     """Connect and close."""
     due = yield from client.next_due()
-    tally = client.loop.tally
-    client.loop.keys.take(client)
+    loop = client.loop
+    loop.keys.take(client)
     connection = yield from connect(client)
-    client.since = 0
-    connection.close()
-    tally.requests += 1
-    tally.latency.record(monotonic_ns() - due)
+    try:
+        loop.tally.requests += 1
+        loop.tally.latency.record(monotonic_ns() - due)
+        client.since = 0
+        if not loop.open_loop:  # where nothing else makes it wait
+            yield from connection.give_way()
+    finally:
+        connection.close()

@@ -19,9 +19,12 @@ def request(client: Client, http: Http) -> Script:
     client.loop.keys.take(client)
     connection = yield from connect_ahead(client)
     try:
-        due = yield from client.next_due()
-        # The first answer says which backend it is.
-        if (yield from http.exchange(client, connection, due)):
+        goes_on = True
+        # The first good answer says which backend it is.
+        while goes_on and connection.new and client.wanted:
+            due = yield from client.next_due()
+            goes_on = yield from http.exchange(client, connection, due)
+        if goes_on:
             yield from _go_on(client, connection, http)
     finally:
         client.since = 0
@@ -39,7 +42,9 @@ def _go_on(client: Client, connection: Connection, http: Http) -> Script:
         tally.bytes_sent += sent
         if sent < length:
             yield from connection.send_all(request[sent:])
-        mask = yield
+            mask = 0  # the event may have come meanwhile, and it comes only once
+        else:
+            mask = yield
         try:
             answer = recv(READ_SIZE)
         except BlockingIOError:
@@ -53,9 +58,9 @@ def _go_on(client: Client, connection: Connection, http: Http) -> Script:
             shift = took.bit_length() - 8
             cells[(shift << 7) + (took >> shift) if shift > 0 else took] += 1
             continue
+        client.ended = client.ended or bool(mask & ENDS)
         tally.bytes_received += len(answer)
         answer = answer or (yield from connection.receive())
         tally.first_byte.record(now() - due)
-        goes_on = yield from http.receive(client, connection, due, answer)
-        if not goes_on or mask & ENDS:
+        if not (yield from http.receive(client, connection, due, answer)):
             return

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from tcplb.loadgen.figures import printable
-from tcplb.loadgen.page_markup import Markup, element
+from tcplb.loadgen.reports.figures import printable
+from tcplb.loadgen.reports.page_markup import Markup, element
 
 WIDTH = 560
 _HEIGHT = 190

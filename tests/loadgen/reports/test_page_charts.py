@@ -6,8 +6,8 @@ import pytest
 
 from tcplb.loadgen.result import Chaos, ChaosEvent, Second
 from tcplb.loadgen.tally import Tally
-from tests.loadgen.pages import chart, page, table
-from tests.loadgen.results import (
+from tests.loadgen.reports.pages import chart, page, table
+from tests.loadgen.reports.results import (
     from_seconds,
     job,
     result,

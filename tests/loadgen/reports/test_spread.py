@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplb.loadgen.spread import complete, imbalance
+from tcplb.loadgen.reports.spread import complete, imbalance
 from tcplb.loadgen.tally import Served
 
 requests = st.lists(st.integers(0, 10**9), min_size=1, max_size=20)

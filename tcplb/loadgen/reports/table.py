@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from tcplb.loadgen.figures import printable
-from tcplb.loadgen.report import PERCENTILES, Report
+from tcplb.loadgen.reports.figures import printable
+from tcplb.loadgen.reports.report import PERCENTILES, Report
 
 Cell = str | int | float | bool | None
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
-from tcplb.loadgen import figures
-from tcplb.loadgen.figures import NOTHING, plural
-from tcplb.loadgen.page_charts import Bar, Chart, Line, bars, percentile_axis, percentile_x, y_axis
-from tcplb.loadgen.page_comparison import comparison_section
-from tcplb.loadgen.page_markup import Markup, element, joined, table
-from tcplb.loadgen.page_timeline import figure, timeline
-from tcplb.loadgen.report import Report
-from tcplb.loadgen.text import (
+from tcplb.loadgen.reports import figures
+from tcplb.loadgen.reports.figures import NOTHING, plural
+from tcplb.loadgen.reports.page_charts import (
+    Bar,
+    Chart,
+    Line,
+    bars,
+    percentile_axis,
+    percentile_x,
+    y_axis,
+)
+from tcplb.loadgen.reports.page_comparison import comparison_section
+from tcplb.loadgen.reports.page_markup import Markup, element, joined, table
+from tcplb.loadgen.reports.page_timeline import figure, timeline
+from tcplb.loadgen.reports.report import Report
+from tcplb.loadgen.reports.text import (
     STATISTICS,
     TIMES,
     error_in_words,
@@ -65,7 +73,7 @@ def to_html(reports: Sequence[Report], comparison: Report | None = None) -> str:
     for number, report in enumerate(reports, start=1):
         alone = len(reports) == 1 and not comparison
         body.append(_run(report) if alone else _folded(report, number, comparison))
-    style = Markup(files("tcplb.loadgen").joinpath("page.css").read_text("utf-8"))
+    style = Markup(files("tcplb.loadgen.reports").joinpath("page.css").read_text("utf-8"))
     head = joined([element("title", title), element("style", style)])
     return f"{_HEAD}{head}\n</head>\n<body>\n{element('main', *body)}\n</body>\n</html>\n"
 

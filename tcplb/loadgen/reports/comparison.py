@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from tcplb.loadgen import figures, table
-from tcplb.loadgen.figures import NOTHING, plural, printable, significant
 from tcplb.loadgen.histogram import Histogram
-from tcplb.loadgen.report import FORMAT, PERCENTILES, Report, percentile_ms, rate
-from tcplb.loadgen.report import to_report as to_run_report
+from tcplb.loadgen.reports import figures, table
+from tcplb.loadgen.reports.figures import NOTHING, plural, printable, significant
+from tcplb.loadgen.reports.report import FORMAT, PERCENTILES, Report, percentile_ms, rate
+from tcplb.loadgen.reports.report import to_report as to_run_report
+from tcplb.loadgen.reports.text import columns, load_in_words
 from tcplb.loadgen.result import RunResult
-from tcplb.loadgen.text import columns, load_in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tcplb.loadgen import figures
-from tcplb.loadgen.comparison import measured, title, value_cells
-from tcplb.loadgen.figures import plural
-from tcplb.loadgen.page_charts import Bar, Chart, Line, bars, percentile_axis, percentile_x, y_axis
-from tcplb.loadgen.page_markup import Markup, element, table
-from tcplb.loadgen.page_timeline import SERIES, figure
-from tcplb.loadgen.report import Report
-from tcplb.loadgen.text import load_in_words
+from tcplb.loadgen.reports import figures
+from tcplb.loadgen.reports.comparison import measured, title, value_cells
+from tcplb.loadgen.reports.figures import plural
+from tcplb.loadgen.reports.page_charts import (
+    Bar,
+    Chart,
+    Line,
+    bars,
+    percentile_axis,
+    percentile_x,
+    y_axis,
+)
+from tcplb.loadgen.reports.page_markup import Markup, element, table
+from tcplb.loadgen.reports.page_timeline import SERIES, figure
+from tcplb.loadgen.reports.report import Report
+from tcplb.loadgen.reports.text import load_in_words
 
 _HOW = (
     "The targets were measured in turns. Each value is the median (smallest – largest) over the "

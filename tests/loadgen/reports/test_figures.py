@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplb.loadgen import figures
+from tcplb.loadgen.reports import figures
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcplb.loadgen.hgrm import to_hgrm
 from tcplb.loadgen.histogram import LARGEST, Histogram
+from tcplb.loadgen.reports.hgrm import to_hgrm
 
 HEADER = "       Value     Percentile TotalCount 1/(1-Percentile)"
 values = st.lists(st.integers(0, LARGEST), min_size=1, max_size=200)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplb.loadgen import comparison
-from tcplb.loadgen.comparison import Comparison
-from tcplb.loadgen.page import to_html
-from tcplb.loadgen.report import to_report
+from tcplb.loadgen.reports import comparison
+from tcplb.loadgen.reports.comparison import Comparison
+from tcplb.loadgen.reports.page import to_html
+from tcplb.loadgen.reports.report import to_report
 from tcplb.loadgen.result import Chaos, ChaosEvent, RunResult
-from tests.loadgen.pages import Node, chart, page, read, table, titles
-from tests.loadgen.results import (
+from tests.loadgen.reports.pages import Node, chart, page, read, table, titles
+from tests.loadgen.reports.results import (
     RUN_RESULTS,
     empty,
     job,

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from tcplb.loadgen.figures import significant
 from tcplb.loadgen.histogram import RELATIVE_ERROR, Histogram
 from tcplb.loadgen.job import Job
+from tcplb.loadgen.reports.figures import significant
+from tcplb.loadgen.reports.spread import complete, imbalance
 from tcplb.loadgen.result import Chaos, RunResult, Second
-from tcplb.loadgen.spread import complete, imbalance
 from tcplb.loadgen.tally import Tally
 
 Report = dict[str, Any]

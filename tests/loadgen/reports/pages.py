@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from tcplb.loadgen.page import to_html
-from tcplb.loadgen.report import to_report
+from tcplb.loadgen.reports.page import to_html
+from tcplb.loadgen.reports.report import to_report
 from tcplb.loadgen.result import RunResult
 
 

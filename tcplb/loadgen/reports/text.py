@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tcplb.loadgen import figures
-from tcplb.loadgen.figures import NOTHING, plural, printable
-from tcplb.loadgen.report import Report
+from tcplb.loadgen.reports import figures
+from tcplb.loadgen.reports.figures import NOTHING, plural, printable
+from tcplb.loadgen.reports.report import Report
 
 TIMES = {"latency_ms": "latency", "connect_ms": "connect", "first_byte_ms": "first byte"}
 STATISTICS = {

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tcplb.loadgen import comparison
-from tcplb.loadgen.comparison import MEASURES, Comparison
 from tcplb.loadgen.job import Mode
-from tcplb.loadgen.report import to_report, to_reports
+from tcplb.loadgen.reports import comparison
+from tcplb.loadgen.reports.comparison import MEASURES, Comparison
+from tcplb.loadgen.reports.report import to_report, to_reports
 from tcplb.loadgen.result import RunResult
-from tests.loadgen.results import RUN_RESULTS, empty, quick, result, with_chaos
+from tests.loadgen.reports.results import RUN_RESULTS, empty, quick, result, with_chaos
 
 SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "docs" / "bench-report.schema.json").read_text("utf-8")
+    (Path(__file__).parents[3] / "docs" / "bench-report.schema.json").read_text("utf-8")
 )
 VALIDATOR = Draft202012Validator(SCHEMA)
 

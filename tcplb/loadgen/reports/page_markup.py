@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from tcplb.loadgen.figures import printable
+from tcplb.loadgen.reports.figures import printable
 
 
 class Markup(str):

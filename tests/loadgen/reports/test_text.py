@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tcplb.loadgen.report import to_report
+from tcplb.loadgen.reports.report import to_report
+from tcplb.loadgen.reports.text import columns, to_text
 from tcplb.loadgen.result import Chaos, ChaosEvent, Outage, RunResult, Second
 from tcplb.loadgen.tally import Tally
-from tcplb.loadgen.text import columns, to_text
-from tests.loadgen.results import (
+from tests.loadgen.reports.results import (
     RUN_RESULTS,
     empty,
     from_seconds,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tcplb.loadgen.expect import Expectation, parse
-from tcplb.loadgen.metrics import KINDS, Kind
+from tcplb.loadgen.reports.expect import Expectation, parse
+from tcplb.loadgen.reports.metrics import KINDS, Kind
 
 OPERATORS = {
     "<": operator.lt,

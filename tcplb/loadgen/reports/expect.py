@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tcplb.loadgen import figures
-from tcplb.loadgen.metrics import KINDS, Kind, Metrics
+from tcplb.loadgen.reports import figures
+from tcplb.loadgen.reports.metrics import KINDS, Kind, Metrics
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

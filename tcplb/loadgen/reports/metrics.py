@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
-from tcplb.loadgen import spread
 from tcplb.loadgen.histogram import Histogram
+from tcplb.loadgen.reports import spread
 from tcplb.loadgen.result import Chaos, Outage, RunResult
 from tcplb.loadgen.tally import Tally
 

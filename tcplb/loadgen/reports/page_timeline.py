@@ -8,11 +8,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tcplb.loadgen import figures
-from tcplb.loadgen.figures import printable
-from tcplb.loadgen.page_charts import Axis, Chart, Column, Hover, Line, Mark, time_axis, y_axis
-from tcplb.loadgen.page_markup import Markup, element, table
-from tcplb.loadgen.report import Report, rate
+from tcplb.loadgen.reports import figures
+from tcplb.loadgen.reports.figures import printable
+from tcplb.loadgen.reports.page_charts import (
+    Axis,
+    Chart,
+    Column,
+    Hover,
+    Line,
+    Mark,
+    time_axis,
+    y_axis,
+)
+from tcplb.loadgen.reports.page_markup import Markup, element, table
+from tcplb.loadgen.reports.report import Report, rate
 
 _MOST = 120
 """Points of a chart; a longer run has several seconds to a point."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tcplb.loadgen.comparison import (
+from tcplb.loadgen.reports.comparison import (
     MEASURES,
     Comparison,
     Spread,
@@ -15,7 +15,7 @@ from tcplb.loadgen.comparison import (
     to_text,
 )
 from tcplb.loadgen.result import RunResult
-from tests.loadgen.results import empty, result, tally
+from tests.loadgen.reports.results import empty, result, tally
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
 RATE = BY_KEY["requests_per_second"]

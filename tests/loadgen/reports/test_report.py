@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplb.loadgen.report import to_report, to_reports
+from tcplb.loadgen.reports.report import to_report, to_reports
 from tcplb.loadgen.result import RunResult, Second
 from tcplb.loadgen.tally import Tally
-from tests.loadgen.results import (
+from tests.loadgen.reports.results import (
     RUN_RESULTS,
     empty,
     from_seconds,

@@ -8,7 +8,7 @@ import pytest
 
 from tcplb.loadgen.histogram import RELATIVE_ERROR, Histogram
 from tcplb.loadgen.job import Job, Mode, Target
-from tcplb.loadgen.metrics import KINDS, Kind, metrics
+from tcplb.loadgen.reports.metrics import KINDS, Kind, metrics
 from tcplb.loadgen.result import Chaos, Outage, RunResult
 from tcplb.loadgen.tally import Served, Tally
 

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplb.loadgen.report import to_report
+from tcplb.loadgen.reports.report import to_report
+from tcplb.loadgen.reports.table import to_csv
 from tcplb.loadgen.result import RunResult
-from tcplb.loadgen.table import to_csv
-from tests.loadgen.results import RUN_RESULTS, TARGET, empty, job, quick, result, tally, times
+from tests.loadgen.reports.results import (
+    RUN_RESULTS,
+    TARGET,
+    empty,
+    job,
+    quick,
+    result,
+    tally,
+    times,
+)
 
 
 def rows(*results: RunResult) -> list[dict[str, str]]:
