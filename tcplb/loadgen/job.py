@@ -18,6 +18,11 @@ class Mode(StrEnum):
     IDLE = "idle"
     CHURN = "churn"
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether a client stays on its connection, and so with one path and one backend."""
+        return self in (Mode.ECHO, Mode.REQUEST, Mode.BULK, Mode.IDLE)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -74,6 +79,13 @@ class Job:
     """The number of this process, from 0."""
     shares: int = 1
     """Processes."""
+
+    @property
+    def sends_payloads(self) -> bool:
+        """Whether `payload` matters: most of HTTP are GETs."""
+        if self.mode in (Mode.ECHO, Mode.BULK):
+            return self.payload > 0
+        return not self.target.http and self.mode is not Mode.CONNECT_ONLY
 
     def split(self, processes: int) -> list[Job]:
         """Share the run out over `processes` (at least 1), or over as many as have something to do.

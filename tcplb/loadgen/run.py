@@ -104,7 +104,7 @@ class Run:
             if second.number >= 0:
                 total.merge(second.tally)
             else:
-                _merge_warmup(total, second.tally)
+                self._merge_warmup(total, second.tally)
         total.open = max((second.tally.open for second in timeline), default=0)
         return RunResult(
             job=self._job,
@@ -116,17 +116,19 @@ class Run:
             interrupted=self._stopped,
         )
 
+    def _merge_warmup(self, total: Tally, tally: Tally) -> None:
+        """Of the warm-up, keep what is still so when counting begins: who has which connection."""
+        total.keys += tally.keys
+        if not self._job.mode.keeps_connections:
+            return
+        total.connections += tally.connections
+        for name, served in tally.backends.items():
+            total.served(name).connections += served.connections
+
 
 def _second_of(at: float) -> int:
     """Return the number of the second that a tick ends; a little more belongs to the last one."""
     return max(math.ceil(at - _HALF_TICK) - 1, 0) if at > 0 else math.ceil(at) - 1
-
-
-def _merge_warmup(total: Tally, tally: Tally) -> None:
-    """Of the warm-up, keep only what is still so when counting begins: who has which connection."""
-    total.keys += tally.keys
-    for name, served in tally.backends.items():
-        total.served(name).connections += served.connections
 
 
 class _Share:

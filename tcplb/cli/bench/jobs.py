@@ -15,8 +15,6 @@ ECHO_PATH = "/echo"
 _KiB = 1024
 _CONNECTIONS = {Mode.BULK: 4, Mode.IDLE: 1000}
 _PAYLOADS = {Mode.BULK: _KiB * _KiB}
-_KEPT = (Mode.ECHO, Mode.REQUEST, Mode.BULK, Mode.IDLE)
-"""Modes in which a client keeps its connection, and so its path."""
 _WITH_BODIES = (Mode.ECHO, Mode.BULK, Mode.CHURN)
 _IDLE_OPENED_PER_SECOND = 2000
 _DESCRIPTORS_ASIDE = 32
@@ -106,7 +104,7 @@ COUNT_BOUND = 600.0
 
 def _contradictions(job: Job) -> list[tuple[bool, str]]:
     """Return what may be wrong with a job, and in which words."""
-    kept_paths = job.mode in _KEPT and job.paths > job.connections
+    kept_paths = job.mode.keeps_connections and job.paths > job.connections
     here = job.target.address.startswith("127.")
     return [
         (

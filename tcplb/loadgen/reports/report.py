@@ -95,7 +95,7 @@ def _load(job: Job, processes: int) -> Report:
         "warmup_seconds": job.warmup,
         "duration_seconds": job.duration,
         "count": job.count,
-        "payload_bytes": job.payload,
+        "payload_bytes": job.payload if job.sends_payloads else 0,
         "paths": job.paths,
         "source_addresses": job.sources,
         "timeout_seconds": job.timeout,

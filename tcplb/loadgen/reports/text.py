@@ -62,7 +62,7 @@ def load_in_words(report: Report) -> str:
     several = {
         f"{load['burst']:,} at a time": load["burst"] > 1,
         f"grown over {figures.seconds(load['ramp_seconds'])}": load["ramp_seconds"],
-        f"{figures.size(load['payload_bytes'])} of payload": True,
+        f"{figures.size(load['payload_bytes'])} of payload": load["payload_bytes"],
         f"{load['paths']:,} paths": load["paths"] > 1,
         f"{load['source_addresses']:,} source addresses": load["source_addresses"] > 1,
         f"{load['count'] or 0:,} requests at most": load["count"],

@@ -38,14 +38,14 @@ def lines(written: str) -> list[list[str]]:
 def test_the_head_says_what_was_done_to_whom() -> None:
     first, second, *_ = text(name="small").splitlines()
     assert first == "small: request against http://127.0.0.1:9090/"
-    assert second == "closed loop of 4 connections, 64 B of payload, 1 s measured"
+    assert second == "closed loop of 4 connections, 1 s measured"
 
 
 def test_an_open_loop_is_told_by_its_rate() -> None:
     asked = job(rate=12_500.0, burst=10, ramp=2.5, paths=100, sources=1, count=9000, warmup=1.0)
     assert text(job=asked, processes=2).splitlines()[1] == (
         "open loop of 12,500 requests/s over 4 connections, 10 at a time, grown over 2.5 s, "
-        "64 B of payload, 100 paths, 9,000 requests at most, 2 processes, 1 s of warm-up, "
+        "100 paths, 9,000 requests at most, 2 processes, 1 s of warm-up, "
         "1 s measured"
     )
 
