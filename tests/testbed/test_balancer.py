@@ -209,6 +209,6 @@ async def test_a_kill_and_a_return_are_events(backends: Backends, tmp_path: Path
 async def until(events: Heard[Event], kind: str, balancer: Balancer) -> Event:
     """Keep up traffic until there is such an event; every connection has to work."""
     wait = asyncio.create_task(events.wait_for(lambda event: event.kind == kind), name=kind)
-    while not wait.done():
+    while not wait.done():  # it gives up in time
         assert await talk(balancer.address) == b"\x01hello"
     return await wait

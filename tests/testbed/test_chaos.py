@@ -15,6 +15,7 @@ from tcplb.testbed.balancer import Balancer, Event, SessionLine
 from tcplb.testbed.chaos import OUTAGE_TIME, ChaosRun, Step, schedule
 from tcplb.testbed.errors import BedError
 from tcplb.testbed.outages import Sightings
+from tests.processes import WAIT
 from tests.testbed.heard import Heard, talk
 
 FIRST_EJECTION = (4.5, 5.5)
@@ -275,9 +276,10 @@ async def test_a_run_with_a_load(tmp_path: Path) -> None:
             began = time.monotonic()
             run = asyncio.create_task(chaos.run(began), name="chaos")
             failures = 0
-            while not (run.done() and returned.all):
-                failures += not await served(balancer)
-            await run
+            async with asyncio.timeout(WAIT):
+                while not (run.done() and returned.all):
+                    failures += not await served(balancer)
+                await run
         assert backends.alive(victim)
     assert failures <= 1  # the connection that the killed one had
     result = chaos.result(began, {0: 7})
