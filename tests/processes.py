@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -15,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from uuid import uuid4
+
+from tests.mark import Mark
 
 WAIT = 30.0
 """Seconds after which something that should have happened did not."""
@@ -28,7 +28,7 @@ class Running:
         self, arguments: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TCPLB_")}
-        self._family = uuid4().hex
+        self.mark = Mark()
         self.process = subprocess.Popen(
             list(arguments),
             stdin=subprocess.DEVNULL,
@@ -36,7 +36,7 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=inherited | {"TEST_FAMILY": self._family} | dict(environment or {}),
+            env=inherited | self.mark.environment | dict(environment or {}),
             start_new_session=True,
         )
         assert self.process.stdout is not None
@@ -95,15 +95,6 @@ class Running:
         """Return the pids of the processes that it has started and that have not been reaped."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-
-    def descendants(self) -> list[str]:
-        """Return the commands of all processes that came of it and still run, wherever they are."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # it has ended
-                if self._family.encode() in (folder / "environ").read_bytes():
-                    found.append((folder / "cmdline").read_text().replace("\0", " "))
-        return found
 
     def wait(self) -> int:
         """Wait until it ends by itself; return the exit code."""

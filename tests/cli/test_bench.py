@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from tests.cli.invoke import invoke
 from tests.processes import echo_backends, free_port, port_of, tcplb
+from tests.terminal import Terminal
 
 NOBODY = "127.0.0.1:1"
 """Where usage errors are found before anybody is looked for."""
@@ -194,7 +196,19 @@ def test_a_signal_prints_what_was_measured_so_far(number: signal.Signals) -> Non
             assert running.wait() == 0
             client.close()
     assert "interrupted" in running.output.lower()
-    assert running.descendants() == []
+    assert running.mark.processes() == {}
+
+
+@pytest.mark.e2e
+def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_live_rate(backend: int) -> None:
+    command = (sys.executable, "-m", "tcplb", "bench", f"http://127.0.0.1:{backend}/")
+    with Terminal(*command, "--duration", "2s", size=(120, 30)) as terminal:
+        terminal.wait_for(rf"request http://127\.0\.0\.1:{backend}/.*[\d,]+/s, 0 errors")
+        assert terminal.wait() == 0
+        terminal.wait_for("request against")
+    with Terminal(*command, "--count", "10", "--quiet") as terminal:
+        assert terminal.wait() == 0
+        assert "━" not in terminal.output
 
 
 # Several targets
@@ -227,7 +241,7 @@ def test_without_a_target_it_starts_a_balancer_and_leaves_nothing() -> None:
         assert re.search(rf"^{mode}: {mode} against ", running.output, re.MULTILINE)
     assert "3 echo backends" in running.output
     assert "strategy least-connections" in running.output
-    assert running.descendants() == []
+    assert running.mark.processes() == {}
 
 
 @pytest.mark.e2e
@@ -239,7 +253,7 @@ def test_chaos_kills_and_restarts_on_a_printed_schedule() -> None:
     )
     assert re.search(r"^ +\d\.\d s  killed 127\.0\.0\.1:\d+", running.output, re.MULTILINE)
     assert re.search(r"^outage +killed at +ejected after", running.output, re.MULTILINE)
-    assert running.descendants() == []
+    assert running.mark.processes() == {}
 
 
 @pytest.mark.e2e

@@ -17,7 +17,6 @@ import pytest
 from click.testing import CliRunner
 
 from tcplb.cli.main import main
-from tests.demo.started import Mark
 from tests.processes import Running, curl, echo_backends, eventually, visit
 
 TCPLB = (sys.executable, "-m", "tcplb")
@@ -35,8 +34,7 @@ class Demo(Running):
     """A demo, and every process that came of it."""
 
     def __init__(self, *flags: str, command: tuple[str, ...] | None = None) -> None:
-        self.mark = Mark()
-        super().__init__(command or (*TCPLB, "demo", *flags), self.mark.environment)
+        super().__init__(command or (*TCPLB, "demo", *flags))
 
     def __enter__(self) -> Demo:
         return self

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.started import Mark
-from tests.demo.terminal import Terminal
+from tests.mark import Mark
 from tests.processes import WAIT, echo_backends, echoed
+from tests.terminal import Terminal
 
 ANY_PORTS = ("--port", "0", "--backend-ports", "0,0,0,0")
 INTO_THE_VIEW, OUT_OF_IT = "\x1b[?1049h", "\x1b[?1049l"

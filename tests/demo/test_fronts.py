@@ -11,9 +11,9 @@ from dataclasses import replace
 from tcplb.demo.fronts import STATUS_TIME, LiveView, Plain
 from tcplb.demo.output import Output
 from tcplb.demo.state import Noted
-from tests.demo.terminal import HOME
 from tests.demo.test_view import PICTURE
 from tests.processes import WAIT
+from tests.terminal import HOME
 
 
 def ignore(_: str = "") -> None:

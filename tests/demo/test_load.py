@@ -7,7 +7,7 @@ import pytest
 from echo_backends import EchoServer
 from tcplb.demo.load import LightLoad
 from tcplb.loadgen.tally import Tally
-from tests.demo.started import Mark
+from tests.mark import Mark
 from tests.processes import WAIT, eventually
 
 

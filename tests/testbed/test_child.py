@@ -235,12 +235,12 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of that")
-def test_it_ends_if_we_are_killed(leftovers: Leftovers) -> None:
+def test_it_ends_if_we_are_killed() -> None:
     with Running([sys.executable, "-c", PARENT]) as parent:
         child = int(parent.wait_for(r"^pid (\d+)")[0][1])
-        assert set(leftovers()) == {parent.process.pid, child}
+        assert set(parent.mark.processes()) == {parent.process.pid, child}
         parent.signal(signal.SIGKILL)
-        eventually(lambda: leftovers() == [])
+        eventually(lambda: parent.mark.processes() == {})
 
 
 def test_one_whose_parent_is_gone_already_does_not_begin() -> None:
