@@ -97,12 +97,7 @@ class Client:
     @property
     def wanted(self) -> bool:
         """Whether there may be another request for it."""
-        return self.loop.left > 0 or self.keeps_request
-
-    @property
-    def keeps_request(self) -> bool:
-        """Whether it has a request that was put back, and not begun again."""
-        return self._put_back > 0
+        return self.loop.left > 0 or self._put_back > 0
 
     def progressed(self) -> None:
         """Begin the time-out anew, if there is one: something has moved."""
@@ -121,6 +116,13 @@ class Client:
     def put_back(self, due: int) -> None:
         """Leave a request for the next connection: the target has `ended` this one before it."""
         self._put_back = due
+
+    def lose_request(self) -> None:
+        """Let a failure stand for a request: for the one that was put back, if there is one."""
+        if self._put_back:
+            self._put_back = 0
+        else:
+            self.loop.left -= 1
 
     def wait_turn(self) -> Waiting[int]:
         """Wait until the pace has a request for it; return when that was due, in nanoseconds."""

@@ -147,7 +147,7 @@ def connect_ahead(client: Client) -> Waiting[Connection]:
     try:
         return (yield from connect(client))
     except (FailedError, OSError):
-        client.loop.left -= 1
+        client.lose_request()
         raise
 
 

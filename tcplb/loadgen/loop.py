@@ -228,7 +228,7 @@ class Loop:
         for client in list(self.holding):
             self._resume(client, TURN)
         self._go_on(monotonic_ns() + _ns(self.job.timeout), self._goes_on_after_end)
-        if not self._stopped:
+        if self.open_loop and self._turns_left() and not self._stopped:
             self._count_never_sent()
         self.left = 0
         for client in self._clients:
@@ -241,12 +241,10 @@ class Loop:
         return waiting > 0 or (self.open_loop and self._turns_left() and self._alive > 0)
 
     def _count_never_sent(self) -> None:
-        """Count what was due after the warm-up and had no turn, and what was put back for good."""
-        count = sum(client.keeps_request for client in self._clients)
-        if self.open_loop and self._turns_left():
-            before = self._pace.count_before((self._counting - self._began) / 1e9)
-            due = self._pace.count_before((self._end - self._began) / 1e9)
-            count += min(due - max(before, self._given), self.left)
+        """Count what was due after the warm-up and had no turn."""
+        before = self._pace.count_before((self._counting - self._began) / 1e9)
+        due = self._pace.count_before((self._end - self._began) / 1e9)
+        count = min(due - max(before, self._given), self.left)
         if count > 0:
             self.tally.failures[NEVER_SENT] += count
 

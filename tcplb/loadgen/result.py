@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tcplb.loadgen.job import Job
 from tcplb.loadgen.tally import Tally
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Second:
-    """One second of a run; the warm-up's seconds are negative, and are in no total."""
+    """One second of a run; the warm-up's seconds are negative, and are in no total.
+
+    It keeps figures, not the tally they are from: a run may take a day, and histograms are large.
+    """
 
     number: int
-    tally: Tally = field(default_factory=Tally)
+    requests: int
+    errors: int
+    connections: int
+    """Those that were opened."""
+    open: int
+    """The most connections that were open at any tick."""
+    p50: float | None
+    """Of latency, in nanoseconds, as `p99`; None without any."""
+    p99: float | None
+    backends: Mapping[str, int]
+    """Requests by name."""
+
+    @staticmethod
+    def of(number: int, tally: Tally) -> Second:
+        """Return the figures of what was tallied in a second."""
+        return Second(
+            number,
+            tally.requests,
+            tally.errors,
+            tally.connections,
+            tally.open,
+            tally.latency.percentile(50),
+            tally.latency.percentile(99),
+            {name: served.requests for name, served in sorted(tally.backends.items())},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import signal
 import sys
 import time
@@ -15,8 +14,9 @@ from typing import Any, cast
 from tcplb.loadgen.errors import ProcessError
 from tcplb.loadgen.job import Job
 from tcplb.loadgen.process import AT, TICK
-from tcplb.loadgen.result import RunResult, Second
+from tcplb.loadgen.result import RunResult
 from tcplb.loadgen.tally import Tally
+from tcplb.loadgen.timeline import Timeline, second_of
 
 OnTick = Callable[[float, Tally], None]
 """Called with the seconds since counting began and what was measured since the last call; with
@@ -29,7 +29,6 @@ LEAD = 0.03
 END_TIME = 10.0
 """Seconds past its end after which a run is given up."""
 
-_HALF_TICK = 0.125
 _LONGEST_LINE = 64 * 1024 * 1024
 
 
@@ -41,7 +40,8 @@ class Run:
         self._job = job
         self._on_tick = on_tick
         self._shares = [_Share(share) for share in job.split(processes)]
-        self._timeline: dict[int, Second] = {}
+        self._timeline = Timeline()
+        self._total = Tally()
         self._seconds = 0.0
         self._stopped = False
         self.began: float | None = None
@@ -88,47 +88,39 @@ class Run:
 
     def _take(self, share: _Share, at: float, tally: Tally) -> None:
         """Take what one process has measured until `at`."""
-        number = _second_of(at)
-        second = self._timeline.setdefault(number, Second(number))
         share.open, tally.open = tally.open, 0
-        second.tally.merge(tally)
-        second.tally.open = max(second.tally.open, sum(share.open for share in self._shares))
+        number = second_of(at)
+        if number >= 0:
+            self._total.merge(tally)
+        else:
+            self._merge_warmup(tally)
+        opened = sum(share.open for share in self._shares)
+        self._total.open = max(self._total.open, opened)
+        self._timeline.add(number, tally, opened)
         self._seconds = max(self._seconds, at)
         if self._on_tick is not None:
             self._on_tick(at, tally)
 
     def _result(self, started_at: float) -> RunResult:
-        timeline = [self._timeline[number] for number in sorted(self._timeline)]
-        total = Tally()
-        for second in timeline:
-            if second.number >= 0:
-                total.merge(second.tally)
-            else:
-                self._merge_warmup(total, second.tally)
-        total.open = max((second.tally.open for second in timeline), default=0)
         return RunResult(
             job=self._job,
             processes=len(self._shares),
             started_at=started_at,
             seconds=self._seconds,
-            total=total,
-            timeline=timeline,
+            total=self._total,
+            timeline=self._timeline.complete(),
             interrupted=self._stopped,
         )
 
-    def _merge_warmup(self, total: Tally, tally: Tally) -> None:
+    def _merge_warmup(self, tally: Tally) -> None:
         """Of the warm-up, keep what is still so when counting begins: who has which connection."""
+        total = self._total
         total.keys += tally.keys
         if not self._job.mode.keeps_connections:
             return
         total.connections += tally.connections
         for name, served in tally.backends.items():
             total.served(name).connections += served.connections
-
-
-def _second_of(at: float) -> int:
-    """Return the number of the second that a tick ends; a little more belongs to the last one."""
-    return max(math.ceil(at - _HALF_TICK) - 1, 0) if at > 0 else math.ceil(at) - 1
 
 
 class _Share:

@@ -6,12 +6,16 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any, Protocol
 
+from tcplb.loadgen.clients import life_of
 from tcplb.loadgen.histogram import Histogram
 from tcplb.loadgen.job import Job, Mode, Target
+from tcplb.loadgen.loop import Loop
 from tcplb.loadgen.result import RunResult
 from tcplb.loadgen.run import OnTick, Run
+from tcplb.loadgen.tally import Tally
 
 TIME = 60.0
 """Seconds after which a test's run is stuck."""
@@ -44,6 +48,24 @@ async def load(wanted: Job, *, processes: int = 1, on_tick: OnTick | None = None
     """Do it."""
     async with asyncio.timeout(TIME):
         return await Run(wanted, processes=processes, on_tick=on_tick).run()
+
+
+async def load_here(wanted: Job) -> Tally:
+    """Do it in a thread of this process, which begins sooner than a process; return the total."""
+    total = Tally()
+
+    def add(at: float, tally: Tally) -> None:
+        if at > 0:
+            total.merge(tally)
+
+    loop = Loop(wanted, add)
+    try:
+        async with asyncio.timeout(TIME):
+            await asyncio.to_thread(loop.run, life_of(loop), monotonic_ns())
+    finally:
+        loop.stop()
+        loop.epoll.close()
+    return total
 
 
 def at_least(histogram: Histogram, seconds: float) -> int:

@@ -7,8 +7,10 @@ So a test can make one event of several sends, or let bytes arrive between an ev
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self
@@ -76,9 +78,9 @@ class Stage:
             self.client.script.send(None)  # type: ignore[arg-type]  # starts a generator
         return self
 
-    def turn(self) -> None:
-        """Give the client its turn, in an open loop; it is due now."""
-        self.loop.due = monotonic_ns()
+    def turn(self, ago: int = 0) -> None:
+        """Give the client its turn, in an open loop; it was due so many nanoseconds ago."""
+        self.loop.due = monotonic_ns() - ago
         assert self.loop.free.popleft() is self.client
         self.resume_with(TURN)
 
@@ -154,6 +156,10 @@ class Stage:
             self._listener.settimeout(PATIENCE)
         return False
 
+    def refuse(self) -> None:
+        """Listen no more."""
+        self._listener.close()
+
     def heard(self, size: int) -> bytes:
         """Receive exactly so many bytes."""
         data = b""
@@ -184,6 +190,11 @@ class Stage:
         for chunk in chunks:
             self.say(chunk)
 
+    def reset(self) -> None:
+        """Reset the connection; the client is not told yet."""
+        self.end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.end.close()
+
     def fin(self) -> None:
         """Send the end; the client is not told yet."""
         self.end.shutdown(socket.SHUT_WR)
@@ -192,4 +203,4 @@ class Stage:
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
     """Cut `data` at these places (modulo its length); the pieces are not empty."""
     edges = sorted({0, len(data), *(place % (len(data) or 1) for place in places)})
-    return [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [data[begin:end] for begin, end in pairwise(edges)]

@@ -19,7 +19,7 @@ BEFORE = "closed before the answer"
 WITHIN = "closed in the middle of the answer"
 OTHER_BODY = "the body that came back is not the one that was sent"
 
-fewer = settings(max_examples=25, deadline=None)
+fewer = settings(max_examples=12, deadline=None)
 places = st.lists(st.integers(0, 1000), max_size=20)
 
 
@@ -176,6 +176,14 @@ def test_the_quick_path_and_the_general_one_count_the_same(where: list[int]) -> 
     assert (quick.requests, quick.bytes_received) == (5, 5 * len(NAMED))
     assert quick.backends == {"127.0.0.1:8081": Served(5, 1)}
     assert dict(quick.statuses) == {200: 5}
+
+
+@pytest.mark.parametrize("kind", ["length 0", "204"])
+def test_a_known_head_is_no_answer_before_it_has_ended(kind: str) -> None:
+    good = GOOD[kind]
+    tally = played([good], [good], [good[:-4], good[-4:]], [good[:-1], good[-1:]])
+    assert (tally.requests, tally.errors) == (4, 0)
+    assert tally.bytes_received == 4 * len(good)
 
 
 @pytest.mark.parametrize("size", [READ_SIZE - 100, READ_SIZE, 5 * READ_SIZE])

@@ -118,7 +118,7 @@ class Runs:
                 say(_introduction(backends, balancer))
                 say(_schedule(steps))
                 result = await self.one(_aimed(job, balancer), "chaos", chaos)
-        errors = {second.number: second.tally.errors for second in result.timeline}
+        errors = {second.number: second.errors for second in result.timeline}
         began = (self._run and self._run.began) or 0.0
         return replace(result, backends=backends.names, chaos=chaos.result(began, errors))
 

@@ -50,9 +50,9 @@ def _go_on(client: Client, connection: Connection, http: Http) -> Script:
         except BlockingIOError:
             answer = b""
         took = now() - due
-        raw, _, body = answer.partition(END_OF_HEAD)
+        raw, end, body = answer.partition(END_OF_HEAD)
         head = known(raw)
-        if head is not None and head.length == len(body) and mask == EPOLLIN:
+        if head is not None and head.length == len(body) and mask == EPOLLIN and end:
             head.answers += 1
             # `at_once.record`, written out: calling it takes a tenth of all this.
             shift = took.bit_length() - 8

@@ -174,15 +174,14 @@ def _keys(result: RunResult) -> Report | None:
 
 
 def _second(second: Second, chaos: Chaos | None) -> Report:
-    tally = second.tally
     return {
         "second": second.number,
-        "requests": tally.requests,
-        "errors": tally.errors,
-        "open": tally.open,
-        "p50_ms": percentile_ms(tally.latency, PERCENTILES["p50"]),
-        "p99_ms": percentile_ms(tally.latency, PERCENTILES["p99"]),
-        "backends": {name: served.requests for name, served in sorted(tally.backends.items())},
+        "requests": second.requests,
+        "errors": second.errors,
+        "open": second.open,
+        "p50_ms": _ms(second.p50),
+        "p99_ms": _ms(second.p99),
+        "backends": dict(second.backends),
         **({"retries": chaos.retries.get(second.number, 0)} if chaos else {}),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -66,19 +66,27 @@ def result(total: Tally | None = None, **changes: Any) -> RunResult:
         "started_at": STARTED,
         "seconds": 1.0,
         "total": total,
-        "timeline": [Second(0, total)],
+        "timeline": [Second.of(0, total)],
     }
     return RunResult(**settings | changes)
 
 
-def from_seconds(seconds: Sequence[Second], /, **changes: Any) -> RunResult:
+class Part(NamedTuple):
+    """What was tallied in one second."""
+
+    number: int
+    tally: Tally
+
+
+def from_seconds(seconds: Sequence[Part], /, **changes: Any) -> RunResult:
     """A run whose total is that of its seconds; those below 0 are its warm-up."""
     total = Tally()
     for second in seconds:
         if second.number >= 0:
             total.merge(second.tally)
     counted = sum(second.number >= 0 for second in seconds)
-    settings: dict[str, Any] = {"seconds": float(counted), "timeline": seconds}
+    timeline = [Second.of(*second) for second in seconds]
+    settings: dict[str, Any] = {"seconds": float(counted), "timeline": timeline}
     return result(total, **settings | changes)
 
 
@@ -90,11 +98,11 @@ def empty(**changes: Any) -> RunResult:
 def with_chaos(**changes: Any) -> RunResult:
     """Five seconds in which b was killed, ejected, restarted and given connections again."""
     seconds = [
-        Second(0, tally([1.0] * 10, {"a": 5, "b": 5})),
-        Second(1, tally([1.0] * 8, {"a": 7, "b": 1}, {"connection refused": 2})),
-        Second(2, tally([2.0] * 10, {"a": 10})),
-        Second(3, tally([1.0] * 10, {"a": 8, "b": 2})),
-        Second(4, tally([1.0] * 10, {"a": 5, "b": 5})),
+        Part(0, tally([1.0] * 10, {"a": 5, "b": 5})),
+        Part(1, tally([1.0] * 8, {"a": 7, "b": 1}, {"connection refused": 2})),
+        Part(2, tally([2.0] * 10, {"a": 10})),
+        Part(3, tally([1.0] * 10, {"a": 8, "b": 2})),
+        Part(4, tally([1.0] * 10, {"a": 5, "b": 5})),
     ]
     chaos = Chaos(
         events=[
@@ -177,7 +185,7 @@ CHAOSES = st.builds(
 
 
 def _timeline(first: int, tallies: Sequence[Tally]) -> list[Second]:
-    return [Second(number, tally) for number, tally in enumerate(tallies, start=first)]
+    return [Second.of(number, tally) for number, tally in enumerate(tallies, start=first)]
 
 
 RUN_RESULTS = st.builds(

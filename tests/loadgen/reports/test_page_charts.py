@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tcplb.loadgen.result import Chaos, ChaosEvent, Second
+from tcplb.loadgen.result import Chaos, ChaosEvent
 from tcplb.loadgen.tally import Tally
 from tests.loadgen.reports.pages import chart, page, table
 from tests.loadgen.reports.results import (
+    Part,
     from_seconds,
     job,
     result,
@@ -17,7 +18,7 @@ from tests.loadgen.reports.results import (
 
 
 def test_the_chart_of_rates_has_a_point_a_second() -> None:
-    seconds = [Second(number, tally([1.0] * (10 + number))) for number in range(-1, 3)]
+    seconds = [Part(number, tally([1.0] * (10 + number))) for number in range(-1, 3)]
     drawn = chart(
         page(from_seconds(seconds, job=job(warmup=1.0))), "Requests and errors per second"
     )
@@ -34,16 +35,16 @@ def test_the_chart_of_rates_has_a_point_a_second() -> None:
 
 
 def test_a_short_last_second_has_its_own_rate_and_a_tiny_one_is_not_shown() -> None:
-    whole, half, tiny = (Second(n, tally([1.0] * count)) for n, count in enumerate((10, 5, 1)))
+    whole, half, tiny = (Part(n, tally([1.0] * count)) for n, count in enumerate((10, 5, 1)))
     drawn = page(from_seconds([whole, half], seconds=1.5))
     assert [row[2] for row in table(drawn, "Second by second")] == ["10.0", "10.0"]
-    drawn = page(from_seconds([whole, Second(1, tiny.tally)], seconds=1.01))
+    drawn = page(from_seconds([whole, Part(1, tiny.tally)], seconds=1.01))
     assert [row[2] for row in table(drawn, "Second by second")] == ["10.0"]
 
 
 def test_a_second_without_an_answer_is_a_gap_in_the_latency() -> None:
     tallies = [tally([1.0]), tally([1.0]), Tally(), tally([1.0])]
-    seconds = [Second(number, each) for number, each in enumerate(tallies)]
+    seconds = [Part(number, each) for number, each in enumerate(tallies)]
     drawn = chart(page(from_seconds(seconds)), "Latency of requests")
     assert len(drawn.all("polyline", "p99")) == 1
     assert len(drawn.all("circle", "p99")) == 1
@@ -74,7 +75,7 @@ def test_events_are_marked_in_their_colours_where_they_happened() -> None:
 
 def test_labels_of_events_do_not_overlap_and_those_without_room_are_left_out() -> None:
     events = [ChaosEvent(0.5 + n / 1000, "killed", "backend", f"event {n}") for n in range(6)]
-    seconds = [Second(number, tally([1.0], {"a": 1})) for number in range(9)]
+    seconds = [Part(number, tally([1.0], {"a": 1})) for number in range(9)]
     drawn = chart(
         page(from_seconds(seconds, chaos=Chaos(events, [], {}))), "Requests and errors per second"
     )
@@ -86,7 +87,7 @@ def test_labels_of_events_do_not_overlap_and_those_without_room_are_left_out() -
 
 
 def test_shares_are_stacked_to_the_whole() -> None:
-    seconds = [Second(0, tally([1.0] * 4, {"a": 3, "b": 1})), Second(1, Tally())]
+    seconds = [Part(0, tally([1.0] * 4, {"a": 3, "b": 1})), Part(1, Tally())]
     drawn = chart(page(from_seconds(seconds)), "Share of each backend")
     columns = [node for node in drawn.all("rect") if "hover" not in node.attributes["class"]]
     heights = {node.attributes["class"]: float(node.attributes["height"]) for node in columns}
@@ -120,8 +121,7 @@ def test_of_very_many_backends_the_ends_are_drawn_and_the_table_has_all() -> Non
 
 def test_a_long_run_has_several_seconds_to_a_point() -> None:
     seconds = [
-        Second(number, tally([1.0, 50.0 if number == 7 else 2.0], {"a": 2}))
-        for number in range(600)
+        Part(number, tally([1.0, 50.0 if number == 7 else 2.0], {"a": 2})) for number in range(600)
     ]
     root = page(from_seconds(seconds))
     rows = table(root, "Second by second")

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplb.loadgen.reports.report import to_report, to_reports
-from tcplb.loadgen.result import RunResult, Second
+from tcplb.loadgen.result import RunResult
 from tcplb.loadgen.tally import Tally
 from tests.loadgen.reports.results import (
     RUN_RESULTS,
+    Part,
     empty,
     from_seconds,
     job,
@@ -150,9 +151,9 @@ def test_keys_are_told_if_there_are_several(changes: dict[str, int]) -> None:
 
 def test_the_warm_up_is_in_the_timeline_and_in_no_total() -> None:
     seconds = [
-        Second(-1, tally([9.0] * 5, {"a": 5})),
-        Second(0, tally([1.0], {"b": 1, "a": 0}, {"x": 2}, open=3)),
-        Second(1, Tally()),
+        Part(-1, tally([9.0] * 5, {"a": 5})),
+        Part(0, tally([1.0], {"b": 1, "a": 0}, {"x": 2}, open=3)),
+        Part(1, Tally()),
     ]
     report = to_report(from_seconds(seconds))
     assert report["requests"] == 1

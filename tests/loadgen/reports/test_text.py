@@ -8,10 +8,11 @@ from hypothesis import given
 
 from tcplb.loadgen.reports.report import to_report
 from tcplb.loadgen.reports.text import columns, to_text
-from tcplb.loadgen.result import Chaos, ChaosEvent, Outage, RunResult, Second
+from tcplb.loadgen.result import Chaos, ChaosEvent, Outage, RunResult
 from tcplb.loadgen.tally import Tally
 from tests.loadgen.reports.results import (
     RUN_RESULTS,
+    Part,
     empty,
     from_seconds,
     job,
@@ -160,7 +161,7 @@ def test_what_did_not_come_is_told_as_never() -> None:
 
 def test_an_event_outside_of_the_timeline_goes_to_its_nearest_second() -> None:
     events = [ChaosEvent(-3.5, "killed", "a", "early"), ChaosEvent(9.5, "killed", "a", "late")]
-    seconds = [Second(number, tally([1.0])) for number in range(3)]
+    seconds = [Part(number, tally([1.0])) for number in range(3)]
     written = to_text(to_report(from_seconds(seconds, chaos=Chaos(events, [], {}))))
     told = [words[-1] for words in lines(written) if words[:1] in (["0"], ["1"], ["2"])]
     assert told == ["early", "ms", "late"]
