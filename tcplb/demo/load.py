@@ -19,8 +19,8 @@ STOP_TIME = 5.0
 
 _CLIENTS = 8
 _PATHS = 50
-_RUN_TIME = 120.0
-"""Seconds after which one run follows another: each keeps 100 kB of measurements a second."""
+_RUN_TIME = 86_400.0
+"""Seconds after which one run follows another."""
 
 
 class LightLoad:
