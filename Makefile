@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests that run side by side. Most of a test's time is that of processes that start.
+JOBS ?= 3
 UV := $(shell command -v uv 2>/dev/null)
 
 ifdef UV
@@ -25,7 +27,7 @@ demo: $(VENV)/.installed ## four echo backends, the balancer and a light load, l
 
 test: $(VENV)/.installed-test ## run all tests, with coverage
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -n $(JOBS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

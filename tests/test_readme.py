@@ -56,6 +56,7 @@ def blocks() -> Iterator[Block]:
             yield Block(title, tuple(match[1].splitlines()), match[2])
 
 
+@pytest.mark.xdist_group("the usual ports")
 def test_every_command_of_the_readme() -> None:
     taken = [port for port in PORTS if _is_taken(port)]
     if taken:

@@ -74,14 +74,19 @@ class Connection:
         self._client.loop.tally.bytes_received += len(data)
         return data
 
-    def send_all(self, data: bytes) -> Waiting[None]:
-        """Send `data`, waiting as often as it takes."""
-        rest = memoryview(data)
+    def send_all(self, data: bytes) -> Waiting[bool]:
+        """Send `data`, waiting as often as it takes; return whether it had to.
+
+        If so, the event that tells of an answer may have come meanwhile, and there is only one.
+        """
+        rest, waited = memoryview(data), False
         while rest:
             sent = self.try_send(rest)
             rest = rest[sent:]
             if not sent:
+                waited = True
                 yield from self.wait()
+        return waited
 
     def receive(self) -> Waiting[bytes]:
         """Return the next bytes, waiting for them; b"" after the end."""

@@ -140,7 +140,8 @@ class Http:
         expected: bytes | None = None,
     ) -> Waiting[bool]:
         sent = client.since = monotonic_ns()
-        yield from connection.send_all(request)
+        if not (yield from connection.send_all(request)):
+            yield from connection.wait()  # others go on first, though the answer may be there
         data = yield from connection.receive()
         self._tally.first_byte.record(monotonic_ns() - sent)
         return (yield from self.receive(client, connection, due, data, expected))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from time import monotonic_ns
 
-from tcplb.loadgen.client import TURN, Client, FailedError, NoAnswerError, Script, cause_of
+from tcplb.loadgen.client import ENDS, TURN, Client, FailedError, NoAnswerError, Script, cause_of
 from tcplb.loadgen.job import Job
 from tcplb.loadgen.keys import Keys
 from tcplb.loadgen.pace import Pace
@@ -94,12 +94,12 @@ class Loop:
         self._stopped = True
 
     def pause(self, client: Client, seconds: float = PAUSE) -> Script:
-        """Let a client wait."""
+        """Let a client wait; it learns if its connection is `ended` meanwhile."""
         client.since = 0
         self._pauses += 1  # of equals, the first comes first; clients have no order
         heappush(self._paused, (monotonic_ns() + _ns(seconds), self._pauses, client))
-        while (yield) != TURN:
-            pass
+        while (mask := (yield)) != TURN:
+            client.ended = client.ended or bool(mask & ENDS)
 
     def failed(self, error: FailedError | OSError) -> None:
         """Count a failure."""

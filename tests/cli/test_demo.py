@@ -94,6 +94,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
+@pytest.mark.xdist_group("the usual ports")
 def test_it_says_who_listens_and_what_to_try_and_that_works() -> None:
     taken = [port for port in WISHED if not _is_free(port)]
     if taken:

@@ -51,4 +51,5 @@ def test_what_the_codes_mean() -> None:
         "BAD_CONFIG": 3,
         "CANNOT_BIND": 4,
         "DRAIN_TIMED_OUT": 5,
+        "GATE_MISSED": 99,
     }

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ from tcplb.control.application_log import LogFormat
 from tcplb.control.logs import Logs
 from tcplb.dataplane.record import Record, to_json, to_tcplog
 from tcplb.errors import LogFileError
+from tests.processes import WAIT
 from tests.records import RECORD
 
 FORMATS: list[LogFormat] = ["text", "json"]
@@ -91,10 +94,20 @@ def test_what_text_escapes_can_be_recognised(capfd: Capture) -> None:
     assert r": a\x0ab\x0dc\x1b[31md\x00e\x7ff\x9bg\x09h" in capfd.readouterr().err
 
 
-def test_text_that_is_no_utf_8_is_escaped(capfd: Capture) -> None:
-    with Logs("none", "text", "info"):
-        log.info("%s", os.fsdecode(b"\xff"))
-    assert capfd.readouterr().err.endswith(": \\udcff\n")
+NO_UTF_8 = """
+import logging, os
+from tcplb.control.logs import Logs
+with Logs("none", "text", "info"):
+    logging.getLogger("tcplb.test").info("%s", os.fsdecode(bytes([255])))
+"""
+
+
+def test_text_that_is_no_utf_8_is_escaped() -> None:
+    # In a process of its own: the record itself could not go from one of pytest's to another.
+    done = subprocess.run(
+        [sys.executable, "-c", NO_UTF_8], capture_output=True, text=True, timeout=WAIT, check=True
+    )
+    assert done.stderr.endswith(": \\udcff\n")
 
 
 def choke(text: str) -> None:

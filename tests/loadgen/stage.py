@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,13 +31,18 @@ class Stage:
     """One client, and the target's end of its connections."""
 
     def __init__(
-        self, mode: Mode = Mode.REQUEST, *, http: bool = True, requests: int = 1, **changes: Any
+        self,
+        mode: Mode = Mode.REQUEST,
+        *,
+        path: str | None = "/",
+        requests: int = 1,
+        **changes: Any,
     ) -> None:
-        """Prepare a client of so many requests, over HTTP or over raw TCP; `begin` lets it go."""
+        """Prepare a client of so many requests; `begin` lets it go. No path is raw TCP."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE)
         port = self._listener.getsockname()[1]
-        target = Target("stage", "127.0.0.1", port, "/" if http else None, f"127.0.0.1:{port}")
+        target = Target("stage", "127.0.0.1", port, path, f"127.0.0.1:{port}")
         self.loop = Loop(Job(target, mode, **changes), lambda at, tally: None)
         self.loop.left = requests
         self.client = Client(self.loop, life_of(self.loop))
@@ -80,7 +85,7 @@ class Stage:
 
     def turn(self, ago: int = 0) -> None:
         """Give the client its turn, in an open loop; it was due so many nanoseconds ago."""
-        self.loop.due = monotonic_ns() - ago
+        self.loop.due = time.monotonic_ns() - ago
         assert self.loop.free.popleft() is self.client
         self.resume_with(TURN)
 
@@ -169,6 +174,19 @@ class Stage:
             data += more
         return data
 
+    def heard_while_sent(self, size: int) -> bytes:
+        """Receive exactly so many bytes, more than the kernel takes at once; answer nothing."""
+        data = bytearray()
+        self.end.setblocking(False)
+        deadline = time.monotonic() + PATIENCE
+        while len(data) < size:
+            assert time.monotonic() < deadline, f"the client sends no more after {len(data)}"
+            with suppress(BlockingIOError):
+                data += self.end.recv(size - len(data))
+            self.tell(self.more_events())
+        self.end.settimeout(PATIENCE)
+        return bytes(data)
+
     def head(self) -> bytes:
         """Receive the head of a request, up to the empty line."""
         data = b""
@@ -180,8 +198,8 @@ class Stage:
         """Send all of it, and tell the client as often as that takes; it may not want it all."""
         self.end.setblocking(False)
         while data and self.waits:
-            sent = self.end.send(data)
-            data = data[sent:]
+            with suppress(BlockingIOError):
+                data = data[self.end.send(data) :]
             self.wait()
         self.end.settimeout(PATIENCE)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -135,8 +137,8 @@ def test_the_end_comes_before_the_answer_or_within_it(
 # -- exchanges on a connection ----------------------------------------------------------------
 
 
-def echo_stage(requests: int = 1, payload: int = 100) -> Stage:
-    stage = Stage(Mode.ECHO, http=False, requests=requests, payload=payload).begin()
+def echo_stage(requests: int = 1, payload: int = 100, rate: float | None = None) -> Stage:
+    stage = Stage(Mode.ECHO, path=None, requests=requests, payload=payload, rate=rate).begin()
     stage.accept()
     return stage
 
@@ -224,6 +226,16 @@ def test_after_an_end_that_came_with_the_answer_the_next_is_on_another_connectio
         assert (tally.requests, tally.errors, tally.connections) == (2, 0, 2)
 
 
+def test_it_is_replaced_at_once_in_an_open_loop() -> None:
+    with echo_stage(requests=2, rate=100.0) as stage:
+        stage.turn()
+        stage.end.sendall(NAME + question_and_payload(stage))
+        stage.fin()
+        stage.wait()
+        stage.accept()
+        assert stage.loop.free
+
+
 def test_half_an_answer_and_the_end_in_one_event() -> None:
     with echo_stage() as stage:
         stage.end.sendall(NAME + question_and_payload(stage)[:50])
@@ -263,8 +275,7 @@ def test_bytes_that_come_between_an_event_and_the_read_are_counted_once() -> Non
 @pytest.mark.parametrize("size", [READ_SIZE - 1, READ_SIZE, READ_SIZE + 1, 3 * READ_SIZE])
 def test_more_than_one_read_takes_in_one_event(size: int) -> None:
     with echo_stage(payload=size) as stage:
-        payload = _heard_while_sent(stage, size)
-        stage.say(QUESTION + payload)
+        stage.say(stage.heard_while_sent(len(QUESTION) + size))
         assert stage.over
         assert (stage.tally.requests, stage.tally.errors) == (1, 0)
 
@@ -276,36 +287,32 @@ def test_an_echo_that_keeps_no_more_than_a_little_gets_all_and_sends_all() -> No
         stage.end.setblocking(False)
         kept, echoed = b"", 0
         while not stage.over:
-            if not kept:
-                kept = _received(stage)
-            sent = _sent(stage, kept)
-            kept, echoed = kept[sent:], echoed + sent
+            with suppress(BlockingIOError):
+                kept = kept or stage.end.recv(100_000)
+                sent = stage.end.send(kept)
+                kept, echoed = kept[sent:], echoed + sent
             stage.tell(stage.more_events())
             assert not stage.tally.errors
         assert echoed == size + len(QUESTION)
         assert stage.tally.bytes_sent == stage.tally.bytes_received == echoed
 
 
-def _heard_while_sent(stage: Stage, size: int) -> bytes:
-    """Receive the question and a payload that may not fit into the buffers of the kernel."""
-    data = b""
-    stage.end.setblocking(False)
-    while len(data) < len(QUESTION) + size:
-        data += _received(stage)
-        stage.tell(stage.more_events())
-    stage.end.settimeout(10)
-    return data.removeprefix(QUESTION)
+def test_a_target_that_reads_all_before_it_answers_gets_all() -> None:
+    size = 16 << 20
+    with echo_stage(payload=size) as stage:
+        everything = stage.heard_while_sent(len(QUESTION) + size)
+        assert everything.startswith(QUESTION)
+        stage.say(everything)
+        assert stage.over
+        assert (stage.tally.requests, stage.tally.errors) == (1, 0)
 
 
-def _received(stage: Stage) -> bytes:
-    try:
-        return stage.end.recv(100_000)
-    except BlockingIOError:
-        return b""
-
-
-def _sent(stage: Stage, data: bytes) -> int:
-    try:
-        return stage.end.send(data)
-    except BlockingIOError:
-        return 0
+def test_as_long_as_bytes_move_the_time_out_begins_anew() -> None:
+    with echo_stage(payload=16 << 20) as stage:
+        before, sent = stage.client.since, stage.tally.bytes_sent
+        stage.heard_while_sent(12 << 20)
+        assert stage.tally.bytes_sent > sent
+        assert stage.client.since > before
+        before = stage.client.since
+        stage.say(NAME)
+        assert stage.client.since > before

@@ -6,10 +6,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from echo_backends import EchoServer, Faults
+from tcplb.loadgen.client import TURN
+from tcplb.loadgen.clients.churn import LIVES
 from tcplb.loadgen.clients.idle import CLOSED
 from tcplb.loadgen.echo import CLOSED_BEFORE, CLOSED_WITHIN, WRONG_BYTES
 from tcplb.loadgen.job import Job, Mode
@@ -279,7 +282,7 @@ async def test_idle_connections_that_end_are_failures_and_are_replaced(
 
 
 def idle_stage() -> Stage:
-    stage = Stage(Mode.IDLE, http=False).begin()
+    stage = Stage(Mode.IDLE, path=None).begin()
     stage.accept()
     stage.heard(len(QUESTION))
     return stage
@@ -302,6 +305,40 @@ def test_an_end_that_comes_with_the_first_answer_is_noticed() -> None:
         stage.wait()
         assert (stage.tally.requests, dict(stage.tally.failures)) == (1, {CLOSED: 1})
         assert stage.loop.holding == set()
+
+
+def quiet_seed() -> int:
+    """A seed with which the first life of `churn` has a pause between two exchanges."""
+    lives, weights = list(LIVES), list(LIVES.values())
+    return next(seed for seed in range(999) if Random(seed).choices(lives, weights) == ["quiet"])
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_quiet_connection_of_churn_is_watched_too(*, ends: bool) -> None:
+    with Stage(Mode.CHURN, requests=2, seed=quiet_seed()).begin() as stage:
+        stage.accept()
+        stage.head()
+        stage.say(ANSWER)
+        if ends:
+            stage.fin()
+            stage.wait()
+        stage.resume_with(TURN)  # after its pause
+        if not ends:
+            stage.head()
+            stage.say(ANSWER)
+        expected = (1, {CLOSED: 1}) if ends else (2, {})
+        assert (stage.tally.requests, dict(stage.tally.failures)) == expected
+
+
+def test_a_server_that_closes_after_an_answer_has_not_cut_a_quiet_connection() -> None:
+    with Stage(Mode.CHURN, requests=2, seed=quiet_seed()).begin() as stage:
+        stage.accept()
+        stage.head()
+        stage.end.sendall(ANSWER)
+        stage.fin()
+        stage.wait()
+        stage.accept()
+        assert (stage.tally.requests, stage.tally.errors) == (1, 0)
 
 
 def test_an_idle_connection_that_is_good_to_the_end() -> None:

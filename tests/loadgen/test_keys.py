@@ -140,6 +140,21 @@ def test_a_key_that_comes_back_has_moved_twice() -> None:
     assert (tally.keys, tally.moves, tally.keys_moved) == (2, 2, 1)
 
 
+def test_a_key_that_moved_in_the_warm_up_may_move_for_the_first_time_again() -> None:
+    tally, client = Tally(), a_client()
+    keys = Keys(job(paths=5), tally)
+    client.key = 0
+    keys.met(client, "a")
+    keys.met(client, "b")
+    tally.clear()
+    keys.begin_counting()
+    keys.met(client, "b")
+    assert (tally.keys, tally.moves, tally.keys_moved) == (0, 0, 0)
+    keys.met(client, "a")
+    keys.met(client, "b")
+    assert (tally.keys, tally.moves, tally.keys_moved) == (0, 2, 1)
+
+
 def test_without_keys_nothing_moves() -> None:
     tally, client = Tally(), a_client()
     for backend in "abab":

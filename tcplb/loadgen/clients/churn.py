@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from tcplb.loadgen.client import Client, Script
+from tcplb.loadgen.client import Client, FailedError, Script
 from tcplb.loadgen.clients.exchanges import Exchange
+from tcplb.loadgen.clients.idle import CLOSED
 from tcplb.loadgen.connection import Connection, connect
 
 LIVES = {"once": 35, "some": 30, "only": 10, "large": 10, "quiet": 10, "reset": 5}
@@ -47,8 +48,10 @@ class Churn:
         goes_on = yield from exchange(client, connection, due)
         if life == "reset":
             connection.reset()
-        if life == "quiet":
+        if life == "quiet" and goes_on:
             yield from client.loop.pause(client, self._random.uniform(0, _LONGEST_QUIET))
+            if client.ended:
+                raise FailedError(CLOSED)
         more = {"some": self._random.randrange(1, _MOST), "quiet": 1}.get(life, 0)
         while goes_on and more > 0 and client.loop.left > 0:
             more -= 1
