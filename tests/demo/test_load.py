@@ -57,7 +57,8 @@ async def test_it_can_be_started_and_stopped_again_and_again(mark: Mark) -> None
         assert seen == [False, True, False, True, False]
         assert watched.trouble == []
         assert watched.errors == 0
-        assert server.connections == watched.answered > 0
+        # What is under way when it is stopped is dropped.
+        assert 0 < watched.answered <= server.connections
 
 
 async def test_it_can_be_stopped_before_it_has_begun(mark: Mark) -> None:

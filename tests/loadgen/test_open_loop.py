@@ -107,6 +107,7 @@ DUE = [
     ({"rate": 400.0, "duration": 0.21, "burst": 20}, 100),
     ({"rate": 400.0, "duration": 0.2, "ramp": 0.2}, 40),
     ({"rate": 400.0, "duration": 10.0, "count": 60}, 60),
+    ({"rate": 10.0, "duration": 0.1000001}, 2),  # the second one at the very end
 ]
 """How a rate is wanted, and how many requests are due then."""
 
