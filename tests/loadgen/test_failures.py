@@ -307,15 +307,15 @@ def test_an_end_that_comes_with_the_first_answer_is_noticed() -> None:
         assert stage.loop.holding == set()
 
 
-def quiet_seed() -> int:
-    """A seed with which the first life of `churn` has a pause between two exchanges."""
+def seed_of(life: str) -> int:
+    """A seed with which this is the first life of `churn`."""
     lives, weights = list(LIVES), list(LIVES.values())
-    return next(seed for seed in range(999) if Random(seed).choices(lives, weights) == ["quiet"])
+    return next(seed for seed in range(999) if Random(seed).choices(lives, weights) == [life])
 
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_quiet_connection_of_churn_is_watched_too(*, ends: bool) -> None:
-    with Stage(Mode.CHURN, requests=2, seed=quiet_seed()).begin() as stage:
+    with Stage(Mode.CHURN, requests=2, seed=seed_of("quiet")).begin() as stage:
         stage.accept()
         stage.head()
         stage.say(ANSWER)
@@ -330,8 +330,32 @@ def test_a_quiet_connection_of_churn_is_watched_too(*, ends: bool) -> None:
         assert (stage.tally.requests, dict(stage.tally.failures)) == expected
 
 
+def test_a_connection_of_churn_that_ends_between_two_turns_is_replaced() -> None:
+    with Stage(Mode.CHURN, requests=2, seed=seed_of("some"), rate=100.0).begin() as stage:
+        stage.turn()
+        stage.accept()
+        stage.head()
+        stage.say(ANSWER)
+        stage.fin()
+        stage.wait()
+        stage.turn()
+        stage.accept()
+        assert (stage.tally.requests, stage.tally.errors) == (1, 0)
+
+
+def test_churn_resets_connections_too() -> None:
+    with Stage(Mode.CHURN, seed=seed_of("reset")).begin() as stage:
+        stage.accept()
+        stage.head()
+        stage.say(ANSWER)
+        assert stage.over
+        with pytest.raises(ConnectionResetError):
+            stage.end.recv(1)
+        assert (stage.tally.requests, stage.tally.open) == (1, 0)
+
+
 def test_a_server_that_closes_after_an_answer_has_not_cut_a_quiet_connection() -> None:
-    with Stage(Mode.CHURN, requests=2, seed=quiet_seed()).begin() as stage:
+    with Stage(Mode.CHURN, requests=2, seed=seed_of("quiet")).begin() as stage:
         stage.accept()
         stage.head()
         stage.end.sendall(ANSWER)

@@ -453,6 +453,18 @@ def test_an_upload_does_not_care_what_the_answer_says() -> None:
         assert (stage.tally.requests, stage.tally.errors) == (1, 0)
 
 
+def test_an_answer_that_comes_while_the_body_is_sent_is_good_after_it() -> None:
+    size = 16 << 20
+    with post_stage(Mode.BULK, size) as stage:
+        stage.head()
+        stage.end.sendall(NAMED)
+        stage.wait()
+        assert stage.tally.bytes_sent < size
+        stage.heard_while_sent(size)
+        assert stage.over
+        assert (stage.tally.requests, stage.tally.errors) == (1, 0)
+
+
 def test_a_download_is_a_request_without_a_body() -> None:
     with post_stage(Mode.BULK, 0) as stage:
         assert stage.head().startswith(b"GET / ")

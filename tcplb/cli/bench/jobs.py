@@ -130,7 +130,7 @@ def _contradictions(job: Job) -> list[tuple[bool, str]]:
             "--ramp is longer than the run",
         ),
         (
-            job.mode in (Mode.ECHO, Mode.CHURN) and job.payload == 0,
+            job.mode in (Mode.ECHO, Mode.CHURN, Mode.IDLE) and job.payload == 0,
             f"--mode {job.mode} needs a --payload of at least one byte",
         ),
         (
