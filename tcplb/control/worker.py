@@ -159,12 +159,12 @@ class Worker:
         if self._stop.is_set():
             return
         timeout = self._plan.drain_timeout
+        self._begin_drain(timeout)  # first, so that what is said is so already
         log.error(
             "the supervisor is gone: no new connections; the %d open ones have %g s to end",
             self._plane.open_sessions,
             timeout,
         )
-        self._begin_drain(timeout)
 
     async def _drain(self, timeout: float) -> int:
         """Let the sessions end; return how many had to be cut off."""
