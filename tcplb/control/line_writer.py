@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 
 MAX_WAITING = 100_000
 """Lines kept while they cannot be written."""
@@ -112,7 +111,8 @@ class LineWriter:
 
     def _flush(self) -> None:
         while self._lines:
-            batch = list(islice(self._lines, _LINES_PER_WRITE))
+            # By index: to iterate fails if another thread adds a line meanwhile.
+            batch = [self._lines[n] for n in range(min(len(self._lines), _LINES_PER_WRITE))]
             # After taking the batch: no line that came after `reopen` goes to the old target.
             self._open_again_if_asked()
             data = "".join(f"{line}\n" for line in batch).encode(errors="backslashreplace")
