@@ -13,9 +13,8 @@ from bench.scenarios import PICK
 from bench.settings import Settings
 from tcplb.policy.backend import Backend
 from tcplb.policy.names import StrategyName
-from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.pool import Pool
-from tcplb.policy.strategy import make_strategy
+from tcplb.policy.strategy import MakeStrategy
 
 _KEYS = [f"203.0.113.{client % 256}:{client}".encode() for client in range(1000)]
 
@@ -36,9 +35,8 @@ def _pool(strategy: StrategyName, size: int) -> Pool:
         Backend(f"b{number}", f"10.0.{number // 250}.{number % 250 + 1}", 80)
         for number in range(size)
     ]
-    occupancy = LocalOccupancy(size)
-    ordering = make_strategy(strategy, backends, occupancy)
-    return Pool("bench", backends, ordering, rng=Random(), occupancy=occupancy)
+    rng = Random(1)
+    return Pool("bench", backends, MakeStrategy(strategy, rng), rng=rng)
 
 
 def _seconds(pool: Pool, picks: int) -> float:

@@ -6,6 +6,7 @@
     ├── ConfigError        the settings are wrong; carries every Problem found, not just the first
     ├── BindError          a listening socket could not be opened
     ├── LogFileError       a log file could not be opened
+    ├── StrategyError      a strategy of the user's own could not be loaded
     └── WorkerError        no worker process could be started
 
 What a peer or a backend does is not an error of ours: the data plane returns those as values
@@ -53,6 +54,10 @@ class BindError(TcplbError):
 
 class LogFileError(TcplbError):
     """A log file could not be opened for appending."""
+
+
+class StrategyError(TcplbError):
+    """A strategy of the user's own could not be loaded (no such module, an error in it)."""
 
 
 class WorkerError(TcplbError):

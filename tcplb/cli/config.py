@@ -6,7 +6,7 @@ import json
 
 import click
 
-from tcplb.cli.settings import load_settings, settings_options
+from tcplb.cli.settings import SettingsCommand, load_settings, settings_options
 from tcplb.config.describe import json_schema, to_toml
 
 
@@ -21,7 +21,7 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@config.command()
+@config.command(cls=SettingsCommand)
 @settings_options
 @click.pass_context
 def show(ctx: click.Context, /, **_: object) -> None:

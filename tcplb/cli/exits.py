@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
-from tcplb.errors import BindError, ConfigError, TcplbError
+from tcplb.errors import BindError, ConfigError, StrategyError, TcplbError
 
 _FLAG_OR_VARIABLE = re.compile(r"--[a-z-]+|TCPLB_[A-Z_]+")
 
@@ -30,6 +30,8 @@ def exit_for(error: TcplbError) -> Exit:
             _FLAG_OR_VARIABLE.fullmatch(problem.where) for problem in error.problems
         )
         return Exit.USAGE if from_command_line else Exit.BAD_CONFIG
+    if isinstance(error, StrategyError):
+        return Exit.BAD_CONFIG
     if isinstance(error, BindError):
         return Exit.CANNOT_BIND
     return Exit.FAILURE

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from tcplb.cli.exits import Exit
-from tcplb.cli.settings import load_settings, settings_options
+from tcplb.cli.settings import SettingsCommand, load_settings, settings_options
 from tcplb.control.supervisor import serve as run_supervisor
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @settings_options
 @click.pass_context
 def serve(ctx: click.Context, /, **_: object) -> None:

@@ -6,7 +6,7 @@ Every flag is also an environment variable without the command's name: ``--idle-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,39 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from tcplb.config.models import DEFAULT_BACKENDS, DEFAULT_BIND, Config
+from tcplb.config.check_fields import to_http_path
+from tcplb.config.models import DEFAULT_BACKENDS, DEFAULT_BIND, CheckConfig, Config
 from tcplb.config.settings import Override, Settings, load, parse_backend
+from tcplb.config.units import parse_duration
 from tcplb.policy.names import HashKey, StrategyName
 
 ENVIRONMENT_PREFIX = "TCPLB_"
 
 
+class SettingsCommand(click.Command):
+    """A command whose help has the settings flags under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those without a heading first."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
 class _Option(click.Option):
-    """An option whose error names the variable, if that is where the value is from."""
+    """An option that has a heading in the help.
+
+    Its error names the variable, if that is where the value is from.
+    """
+
+    def __init__(self, *arguments: Any, heading: str = "Options", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.heading = heading
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         if ctx and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT:
@@ -30,28 +54,62 @@ class _Option(click.Option):
         return super().get_error_hint(ctx)
 
 
-def _backend(text: str) -> dict[str, object]:
-    try:
-        return parse_backend(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+class _RuleType(click.types.StringParamType):
+    """An access rule. It has a space in it, so in a variable a comma is between two of them."""
+
+    name = "rule"
+    envvar_list_splitter = ","
 
 
-def _count_or_auto(text: str) -> int | str:
+def _read_by(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """What converts a flag's text by `parse`, whose errors have words for the user."""
+
+    def convert(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return convert
+
+
+def _right_by(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """What takes a flag's text as it is, if `parse` can read it.
+
+    For flags whose value may have nowhere to go: there the settings' own check would not see it.
+    """
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return _read_by(check)
+
+
+def _number_or_text(text: str) -> int | str:
     # Whatever is no number stays text: the settings' own check has the words for it.
     return int(text) if text.isdecimal() else text
 
 
 @dataclass(frozen=True, slots=True)
 class _Flag:
-    """A flag and the setting that it overrides."""
+    """A flag and the setting that it overrides; see `Override` for the path and `needs_table`."""
 
     name: str
-    path: tuple[str, ...]
+    setting: str
     help: str
     type: Any = str
     metavar: str | None = None
     multiple: bool = False
+    needs_table: bool = False
+    words: Iterable[str] = ()
+    """What the shell offers for its value."""
+    default_in_words: str | None = None
+    """Where the models have none that tells a reader anything."""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return tuple(self.setting.split("."))
 
     @property
     def variable(self) -> str:
@@ -61,143 +119,244 @@ class _Flag:
     def parameter(self) -> str:
         return self.name.removeprefix("--").replace("-", "_")
 
-    def option(self) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def option(self, heading: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return click.option(
             self.name,
             self.parameter,
             cls=_Option,
-            type=self.type,
+            heading=heading,
+            type=_number_or_text if self.metavar in _NUMBERS else self.type,
             metavar=self.metavar,
             multiple=self.multiple,
             envvar=self.variable,
+            shell_complete=self.offer if self.words else None,
             help=f"{self.help} [default: {self.default}]",
         )
+
+    def offer(self, _ctx: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+        return [word for word in self.words if word.startswith(begun)]
 
     @property
     def default(self) -> str:
         """The default in words, from the models: the one place that has it."""
-        if self.path == ("listeners",):
-            return DEFAULT_BIND
-        if self.path == ("backends",):
-            return ", ".join(DEFAULT_BACKENDS)
-        value: Any = Config().model_dump(mode="json")
+        if self.default_in_words is not None:
+            return self.default_in_words
+        value: Any = _DEFAULTS
         for key in self.path:
             value = value[0] if key == "*" and isinstance(value, list) else _only(value, key)
         return str(value)
+
+
+_POOL = Config().pools["default"].model_copy(update={"check": CheckConfig()})
+_DEFAULTS = Config(pools={"default": _POOL}).model_dump(mode="json")
+_NUMBERS = ("N", "N|auto", "PERCENT")
 
 
 def _only(table: dict[str, Any], key: str) -> Any:
     return next(iter(table.values())) if key == "*" else table[key]
 
 
-_EVERY_LISTENER = ("listeners", "*")
-_EVERY_POOL = ("pools", "*")
 _DURATION = "DURATION"
 
-_FLAGS = (
-    _Flag(
-        "--listen",
-        ("listeners",),
-        "Address to listen on; repeatable. IPv6 in brackets: [::1]:9090.",
-        metavar="HOST:PORT",
-        multiple=True,
+_FLAGS = {
+    "Listeners": (
+        _Flag(
+            "--listen",
+            "listeners",
+            "Address to listen on; repeatable. IPv6 in brackets: [::1]:9090.",
+            metavar="HOST:PORT",
+            multiple=True,
+            default_in_words=DEFAULT_BIND,
+        ),
+        _Flag(
+            "--engine",
+            "listeners.*.engine",
+            "How bytes are moved; splice: in the kernel, for plain TCP on Linux.",
+            type=click.Choice(["auto", "streams", "splice"]),
+        ),
+        _Flag(
+            "--connect-timeout",
+            "listeners.*.connect_timeout",
+            "Time for one backend to accept a connection.",
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--idle-timeout",
+            "listeners.*.idle_timeout",
+            "Close a connection on which nothing moved for so long.",
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--half-close-timeout",
+            "listeners.*.half_close_timeout",
+            "The same, once one side has ended its direction.",
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--first-line-timeout",
+            "listeners.*.first_line_timeout",
+            "Time for the rest of a first line, if the hash key needs it.",
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--max-new-per-second",
+            "listeners.*.max_new_per_second",
+            "New connections a second; 0 for no limit.",
+            metavar="N",
+        ),
+        _Flag(
+            "--access",
+            "listeners.*.access",
+            'Who may connect: "allow 10.0.0.0/8" or "deny all"; repeatable, the first that matches '
+            "decides. In the variable, with commas between.",
+            type=_RuleType(),
+            metavar="RULE",
+            multiple=True,
+            default_in_words="everybody may",
+        ),
     ),
-    _Flag(
-        "--backend",
-        ("backends",),
-        "Backend to send connections to; repeatable.",
-        type=_backend,
-        metavar="[NAME=]HOST:PORT[,weight=N][,max_connections=N]",
-        multiple=True,
+    "Backends, and how one is chosen": (
+        _Flag(
+            "--backend",
+            "backends",
+            "Backend to send connections to; repeatable. Options: weight=N, max_connections=N, "
+            "tier=N, backup, state=draining.",
+            type=_read_by(parse_backend),
+            metavar="[NAME=]HOST:PORT[,OPTION]...",
+            multiple=True,
+            default_in_words=", ".join(DEFAULT_BACKENDS),
+        ),
+        _Flag(
+            "--strategy",
+            "pools.*.strategy",
+            f"How a backend is chosen: {', '.join(StrategyName)}, or a function of your own.",
+            metavar="NAME|MODULE:FUNCTION",
+            words=list(StrategyName),
+        ),
+        _Flag(
+            "--hash-key",
+            "pools.*.hash_key",
+            "What is hashed: the client's address, or its network (client/24, client/64); the "
+            "request, which is the target of the HTTP request line; the first-line; the "
+            "destination; or auto: the request where there is one, else the client.",
+            metavar="KEY",
+            words=list(HashKey),
+        ),
+        _Flag(
+            "--hash-balance-factor",
+            "pools.*.hash_balance_factor",
+            "The most load of a backend when hashing, in percent of the average; 0 for no bound.",
+            metavar="PERCENT",
+        ),
+        _Flag(
+            "--slow-start",
+            "pools.*.slow_start",
+            "Time in which a backend that has recovered gets its full share again.",
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--panic-threshold",
+            "pools.*.panic_threshold",
+            "With fewer usable backends than this, use all of them.",
+            metavar="PERCENT",
+        ),
     ),
-    _Flag(
-        "--strategy",
-        (*_EVERY_POOL, "strategy"),
-        "How a backend is chosen.",
-        type=click.Choice([name.value for name in StrategyName]),
+    "Backends that fail or are full": (
+        _Flag(
+            "--check",
+            "pools.*.check.type",
+            "Check all backends actively, in this way.",
+            type=click.Choice(["tcp", "http", "send-expect"]),
+            default_in_words="no checks, but those of the file",
+        ),
+        _Flag(
+            "--check-interval",
+            "pools.*.check.interval",
+            "Time from one check to the next, where there are checks.",
+            type=_right_by(parse_duration),
+            needs_table=True,
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--check-path",
+            "pools.*.check.path",
+            "What HTTP checks ask for, where there are any.",
+            type=_right_by(to_http_path),
+            metavar="PATH",
+            needs_table=True,
+        ),
+        _Flag(
+            "--eject-failures",
+            "pools.*.eject.failures",
+            "Failed connects in a row that eject a backend; 0 for never.",
+            metavar="N",
+        ),
+        _Flag(
+            "--attempts",
+            "pools.*.retry.attempts",
+            "The most backends that one connection tries; 0 for all.",
+            metavar="N",
+        ),
+        _Flag(
+            "--queue-size",
+            "pools.*.queue.size",
+            "Connections that wait while all backends are full; 0 for none.",
+            metavar="N",
+        ),
+        _Flag(
+            "--queue-timeout",
+            "pools.*.queue.timeout",
+            "Turn a connection away that has waited so long.",
+            metavar=_DURATION,
+        ),
     ),
-    _Flag(
-        "--hash-key",
-        (*_EVERY_POOL, "hash_key"),
-        "What `hash` hashes: the client's address, the target of the HTTP request line, or the "
-        "latter where there is one.",
-        type=click.Choice([key.value for key in HashKey]),
+    "The whole process": (
+        _Flag(
+            "--workers",
+            "workers",
+            "Processes that move bytes; auto: one a core.",
+            metavar="N|auto",
+        ),
+        _Flag(
+            "--max-connections",
+            "limits.max_connections",
+            "Connections at once; past it, clients wait in the backlog.",
+            metavar="N|auto",
+        ),
+        _Flag(
+            "--drain-timeout",
+            "limits.drain_timeout",
+            "Time for open connections to end after SIGTERM or ^C.",
+            metavar=_DURATION,
+        ),
+        _Flag(
+            "--access-log",
+            "log.access",
+            "One line a connection: a file, - for stdout, or none.",
+            metavar="PATH|-|none",
+        ),
+        _Flag(
+            "--log-format",
+            "log.format",
+            "Form of both logs.",
+            type=click.Choice(["text", "json"]),
+        ),
+        _Flag(
+            "--log-level",
+            "log.level",
+            "Least severe message on stderr.",
+            type=click.Choice(["debug", "info", "warning", "error"]),
+        ),
     ),
-    _Flag(
-        "--engine",
-        (*_EVERY_LISTENER, "engine"),
-        "How bytes are moved; splice: in the kernel, for plain TCP on Linux.",
-        type=click.Choice(["auto", "streams", "splice"]),
-    ),
-    _Flag(
-        "--workers",
-        ("workers",),
-        "Processes that move bytes; auto: one a core.",
-        type=_count_or_auto,
-        metavar="N|auto",
-    ),
-    _Flag(
-        "--connect-timeout",
-        (*_EVERY_LISTENER, "connect_timeout"),
-        "Time for one backend to accept a connection.",
-        metavar=_DURATION,
-    ),
-    _Flag(
-        "--idle-timeout",
-        (*_EVERY_LISTENER, "idle_timeout"),
-        "Close a connection on which nothing moved for so long.",
-        metavar=_DURATION,
-    ),
-    _Flag(
-        "--half-close-timeout",
-        (*_EVERY_LISTENER, "half_close_timeout"),
-        "The same, once one side has ended its direction.",
-        metavar=_DURATION,
-    ),
-    _Flag(
-        "--first-line-timeout",
-        (*_EVERY_LISTENER, "first_line_timeout"),
-        "Time for the rest of an HTTP request line, if the hash key needs it.",
-        metavar=_DURATION,
-    ),
-    _Flag(
-        "--max-connections",
-        ("limits", "max_connections"),
-        "Connections at once; past it, clients wait in the backlog.",
-        type=_count_or_auto,
-        metavar="N|auto",
-    ),
-    _Flag(
-        "--drain-timeout",
-        ("limits", "drain_timeout"),
-        "Time for open connections to end after SIGTERM or ^C.",
-        metavar=_DURATION,
-    ),
-    _Flag(
-        "--access-log",
-        ("log", "access"),
-        "One line a connection: a file, - for stdout, or none.",
-        metavar="PATH|-|none",
-    ),
-    _Flag(
-        "--log-format",
-        ("log", "format"),
-        "Form of both logs.",
-        type=click.Choice(["text", "json"]),
-    ),
-    _Flag(
-        "--log-level",
-        ("log", "level"),
-        "Least severe message on stderr.",
-        type=click.Choice(["debug", "info", "warning", "error"]),
-    ),
-)
+}
+"""The flags by their headings in the help."""
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the settings flags to a command, which then calls `load_settings`."""
-    for flag in reversed(_FLAGS):
-        command = flag.option()(command)
+    for heading, flags in reversed(_FLAGS.items()):
+        for flag in reversed(flags):
+            command = flag.option(heading)(command)
     return click.option(
         "--config",
         "config_file",
@@ -211,13 +370,12 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def load_settings(ctx: click.Context) -> Settings:
     """Merge the flags and variables of `ctx` over its file. Raises ConfigError."""
     overrides = []
-    for flag in _FLAGS:
+    for flag in (flag for flags in _FLAGS.values() for flag in flags):
         value = ctx.params[flag.parameter]
         if value is None or value == ():
             continue
         from_variable = ctx.get_parameter_source(flag.parameter) is ParameterSource.ENVIRONMENT
         written = list(value) if flag.multiple else value
-        overrides.append(
-            Override(flag.path, written, flag.variable if from_variable else flag.name)
-        )
+        origin = flag.variable if from_variable else flag.name
+        overrides.append(Override(flag.path, written, origin, flag.needs_table))
     return load(ctx.params["config_file"], overrides)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from tcplb.config.address_fields import to_bind_address
 from tcplb.config.document import Document, Finding
-from tcplb.config.fields import to_bind_address
 from tcplb.config.keypath import format_key
 from tcplb.config.models import DEFAULT_BIND, DEFAULT_NAME, Config
 
@@ -17,7 +17,7 @@ from tcplb.config.models import DEFAULT_BIND, DEFAULT_NAME, Config
 def add_missing_tables(document: Document) -> list[Finding]:
     """Add the default pool if there are no pools, and a listener if there are no listeners."""
     if "pools" not in document.data:
-        document.data["pools"] = Config().model_dump(mode="json")["pools"]
+        document.data["pools"] = _default_pools()
     if "listeners" in document.data:
         return []
     pools = _names(document.data["pools"])
@@ -56,6 +56,11 @@ def bind_of(listener: dict[str, Any]) -> str | None:
         return to_bind_address(listener.get("bind", DEFAULT_BIND))
     except ValueError:
         return None
+
+
+def _default_pools() -> Any:
+    # None stands for a table that is not there, and a flag is to make one where there is none.
+    return Config().model_dump(mode="json", exclude_none=True)["pools"]
 
 
 def _name_listeners(listeners: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tcplb.config.combinations import unused_by
 from tcplb.config.keypath import KeyPath, format_key
 from tcplb.config.models import Config
 from tcplb.config.settings import Settings
@@ -16,7 +17,11 @@ def to_toml(settings: Settings) -> str:
 
     Loading the document gives an equal `Config`.
     """
-    return "".join(_table(settings, (), settings.config.model_dump(mode="json"))).lstrip("\n")
+    # TOML has no null: what is None is not there.
+    written = settings.config.model_dump(mode="json", exclude_none=True)
+    for pool in written["pools"].values():
+        _leave_out_unused(pool.get("check", {}))
+    return "".join(_table(settings, (), written)).lstrip("\n")
 
 
 def json_schema() -> dict[str, Any]:
@@ -29,6 +34,12 @@ def json_schema() -> dict[str, Any]:
         **schema,
         "title": "tcplb configuration",
     }
+
+
+def _leave_out_unused(check: dict[str, Any]) -> None:
+    """Take out what the file must not have beside this type; it has its default."""
+    for key in unused_by(check.get("type")):
+        check.pop(key, None)
 
 
 def _table(settings: Settings, path: KeyPath, table: dict[str, Any]) -> Iterator[str]:
@@ -56,7 +67,7 @@ def _headed(
 
 def _holds_tables(value: object) -> bool:
     if isinstance(value, list):
-        return all(isinstance(entry, dict) for entry in value)
+        return bool(value) and all(isinstance(entry, dict) for entry in value)
     return isinstance(value, dict)
 
 

@@ -11,14 +11,17 @@ from tcplb.config.lines import nearest
 from tcplb.config.wording import printable
 from tcplb.errors import Problem
 
+AFTER_THE_FILE = 1_000_000_000  # larger than any line number: problems in the file come first
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a value was written.
 
     `text` is what users see: ``tcplb.toml:11``, ``--backend``. Problems are told in the `order` of
-    their origins. `base` is how many steps of a path `text` stands for already: a problem with
-    the value of ``--idle-timeout`` need not name the path as well.
+    their origins, which is a line of the file, or at least `AFTER_THE_FILE` for a flag or a
+    variable. `base` is how many steps of a path `text` stands for already: a problem with the
+    value of ``--idle-timeout`` need not name the path as well.
     """
 
     text: str
@@ -66,14 +69,32 @@ class Document:
         for known in [known for known in self.origins if known[: len(path)] == path]:
             del self.origins[known]
 
+    def drop(self, path: KeyPath) -> None:
+        """Take the value at `path` out of its table, where it has to be."""
+        table: Any = self.get(path[:-1])
+        del table[path[-1]]
+        self.forget(path)
+
+    def get(self, path: KeyPath) -> object:
+        """The value at `path`; None if there is none."""
+        value: Any = self.data
+        for step in path:
+            if not _may_hold(value, step):
+                return None
+            value = value.get(step) if isinstance(value, dict) else value[step]
+        return value
+
+    def is_of_flag(self, path: KeyPath) -> bool:
+        """Whether the value at `path` is from a flag or a variable, and not from the file."""
+        origin = self.origins.get(path)
+        return origin is not None and origin.order >= AFTER_THE_FILE
+
     def tables(self, *path: str) -> list[tuple[str | int, dict[str, Any]]]:
         """The tables in the table or array at `path`, with their keys or positions there.
 
         Whatever has another shape is left out.
         """
-        value: Any = self.data
-        for step in path:
-            value = value.get(step) if isinstance(value, dict) else None
+        value: Any = self.get(path)
         entries = value.items() if isinstance(value, dict) else enumerate(_as_list(value))
         return [(step, entry) for step, entry in entries if isinstance(entry, dict)]
 

@@ -1,4 +1,7 @@
-"""The types of single settings: how each is checked, written back and described in the schema."""
+"""The types of settings of any kind: how each is checked, written back and described.
+
+Those of addresses, pools and checks are in modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,18 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Field,
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
 )
 
-from tcplb.config.units import (
-    DURATION_PATTERN,
-    format_address,
-    format_duration,
-    parse_address,
-    parse_duration,
-)
+from tcplb.config.units import DURATION_PATTERN, format_duration, parse_duration
 from tcplb.config.wording import quote, show
 
 MAX_WORKERS = 256
+MAX_COUNT = 1_000_000_000  # more is a mistake, and would not fit into what counts it
 AS_WRITTEN = "as written"  # the context in which what a user wrote is validated
 
 # No spaces and no slash: the access log separates its fields by spaces and writes pool/backend.
@@ -52,24 +51,6 @@ def _to_positive_seconds(value: object, info: ValidationInfo) -> float:
     if seconds == 0:
         raise ValueError(f"must be longer than 0s (got {show(value)})")
     return seconds
-
-
-def _to_address(value: object, *, bind: bool) -> str:
-    if not isinstance(value, str):
-        raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors, not TypeErrors
-            f'must be an address in quotes, such as "127.0.0.1:8081" (got {show(value)})'
-        )
-    return format_address(*parse_address(value, bind=bind))
-
-
-def to_bind_address(value: object) -> str:
-    """A listener's address in its one normal form; raises ValueError with a text for the user."""
-    return _to_address(value, bind=True)
-
-
-def to_backend_address(value: object) -> str:
-    """A backend's address in its one normal form; raises ValueError with a text for the user."""
-    return _to_address(value, bind=False)
 
 
 def _to_max_connections(value: object) -> int | str:
@@ -126,28 +107,12 @@ PositiveDuration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
-BindAddress = Annotated[
-    str,
-    BeforeValidator(to_bind_address),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^[^/]*:[0-9]{1,5}$",
-            "examples": ["127.0.0.1:9090", "[::1]:9090", ":9090"],
-        }
-    ),
-]
-BackendAddress = Annotated[
-    str,
-    BeforeValidator(to_backend_address),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^[^/]+:[0-9]{1,5}$",
-            "examples": ["127.0.0.1:8081", "[::1]:8081", "db.internal:5432"],
-        }
-    ),
-]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)]
+PositiveCount = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
+Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
+Part = Annotated[float, Field(strict=True, ge=0, le=1)]
+Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
+Switch = Annotated[bool, Field(strict=True)]
 MaxConnections = Annotated[
     int | Literal["auto"],
     PlainValidator(_to_max_connections),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from tcplb.config.document import Document, Finding, Origin
+from tcplb.config.document import AFTER_THE_FILE, Document, Finding, Origin
 from tcplb.config.keypath import KeyPath
 from tcplb.config.wording import closest, quote
 
-_AFTER_THE_FILE = 1_000_000_000  # larger than any line number: problems in the file come first
-_BACKEND_OPTIONS = ("weight", "max_connections")
-_BACKEND_FORM = "[NAME=]HOST:PORT[,weight=N][,max_connections=N]"
+_BACKEND_OPTIONS = {
+    "weight": "weight=N",
+    "max_connections": "max_connections=N",
+    "tier": "tier=N",
+    "backup": "backup",
+    "state": "state=draining",
+}
+BACKEND_FORM = "".join(["[NAME=]HOST:PORT", *(f"[,{form}]" for form in _BACKEND_OPTIONS.values())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +28,15 @@ class Override:
     ``("listeners",)`` has a list of addresses to bind and ``("backends",)`` a list of backends for
     the only pool, as `parse_backend` returns them. `value` is in the form it has in TOML, and
     `origin` is what users know it by: ``--idle-timeout`` or ``TCPLB_IDLE_TIMEOUT``.
+
+    One that `needs_table` changes a table that is there, be it by another override, and does
+    nothing where it is not: there an interval alone must not turn the checks on.
     """
 
     path: KeyPath
     value: object
     origin: str
+    needs_table: bool = False
 
 
 def apply(document: Document, overrides: Sequence[Override]) -> list[Finding]:
@@ -35,10 +45,8 @@ def apply(document: Document, overrides: Sequence[Override]) -> list[Finding]:
     Returns those that do not fit it. It needs its ``listeners`` and ``pools`` (see `defaults`).
     """
     findings: list[Finding] = []
-    # Listeners and pools first, so that "*" means the final ones.
-    ordered = sorted(enumerate(overrides), key=lambda pair: len(pair[1].path) > 1)
-    for number, override in ordered:
-        origin = Origin(override.origin, _AFTER_THE_FILE + number)
+    for number, override in sorted(enumerate(overrides), key=lambda pair: _turn(pair[1])):
+        origin = Origin(override.origin, AFTER_THE_FILE + number)
         match override.path:
             case ("listeners",):
                 findings += _replace_binds(document, _as_list(override.value), origin)
@@ -49,8 +57,14 @@ def apply(document: Document, overrides: Sequence[Override]) -> list[Finding]:
     return findings
 
 
+def _turn(override: Override) -> tuple[bool, bool]:
+    # Listeners and pools first, so that "*" means the final ones, and what makes a table before
+    # what needs one.
+    return len(override.path) > 1, override.needs_table
+
+
 def parse_backend(text: str) -> dict[str, object]:
-    """``[NAME=]HOST:PORT[,weight=N][,max_connections=N]`` as the table that a TOML file has.
+    """A backend of the form `BACKEND_FORM` as the table that a TOML file has.
 
     Whether the values are allowed is checked with all other settings. Raises ValueError, with a
     text for the user, if `text` has another form.
@@ -61,18 +75,28 @@ def parse_backend(text: str) -> dict[str, object]:
     backend["address"] = address
     for option in options:
         key, equals, value = option.partition("=")
-        if key not in _BACKEND_OPTIONS or not equals:
+        if key not in _BACKEND_OPTIONS or bool(equals) is (key == "backup"):
             raise ValueError(_wrong_option(key, text))
         if key in backend:
             raise ValueError(f"must have {key} only once (got {quote(text)})")
-        backend[key] = _whole_number(key, value)
+        backend[key] = _option_value(key, value)
     return backend
 
 
 def _wrong_option(key: str, text: str) -> str:
     guess = closest(key, _BACKEND_OPTIONS)
-    hint = f'; did you mean "{guess}=N"?' if guess else ""
-    return f"must be {_BACKEND_FORM} (got {quote(text)}{hint})"
+    hint = f'; did you mean "{_BACKEND_OPTIONS[guess]}"?' if guess else ""
+    return f"must be {BACKEND_FORM} (got {quote(text)}{hint})"
+
+
+def _option_value(key: str, value: str) -> object:
+    match key:
+        case "backup":
+            return True
+        case "state":
+            return value
+        case _:
+            return _whole_number(key, value)
 
 
 def _whole_number(key: str, value: str) -> int:
@@ -83,8 +107,12 @@ def _whole_number(key: str, value: str) -> int:
 
 
 def _set_everywhere(document: Document, override: Override, origin: Origin) -> None:
+    # The position in a list that one flag has made says nothing that its value does not.
+    base = len(override.path) + isinstance(override.value, list)
     for path in document.expand(override.path):
-        document.set(path, override.value, replace(origin, base=len(path)))
+        if override.needs_table and not isinstance(document.get(path[:-1]), dict):
+            continue
+        document.set(path, override.value, replace(origin, base=base))
 
 
 def _replace_backends(document: Document, backends: list[object], origin: Origin) -> list[Finding]:
@@ -111,7 +139,7 @@ def _replace_binds(document: Document, binds: list[object], origin: Origin) -> l
     if any(listener != kept[0] for listener in kept):
         return [_unclear(origin, f"the file has {len(kept)} listeners with different settings")]
     origins = _listener_origins(document, dropped)
-    document.data["listeners"] = [dict(kept[0]) for _ in binds]
+    document.data["listeners"] = [deepcopy(kept[0]) for _ in binds]
     document.forget(("listeners",))
     document.origins[("listeners",)] = replace(origin, base=1)
     for index, bind in enumerate(binds):

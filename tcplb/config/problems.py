@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import NoneType, UnionType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -41,14 +42,21 @@ def _wrong_type(expected: str) -> Callable[[ErrorDetails], str]:
 
 
 def _wrong_array(details: ErrorDetails) -> str:
-    header = f"[[{format_path(details['loc'])}]]"
+    path = details["loc"]
+    if not _is_model(_model_at((*path, 0))):
+        return f"must be an array of strings (got {show(details['input'])})"
+    header = f"[[{format_path(path)}]]"
     return f"must be an array of tables ({header}) (got {show(details['input'])})"
 
 
 def _out_of_range(words: str, limit: str) -> Callable[[ErrorDetails], str]:
     return lambda details: (
-        f"must be {words} {details['ctx'][limit]:g} (got {show(details['input'])})"
+        f"must be {words} {_plain(details['ctx'][limit])} (got {show(details['input'])})"
     )
+
+
+def _plain(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def _wrong_choice(details: ErrorDetails) -> str:
@@ -69,13 +77,23 @@ def _model_at(path: KeyPath) -> Any:
     """The model of the table at `path`, which has to be one that `Config` knows."""
     model: Any = Config
     for step in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(step)].annotation
+        if _is_model(model):
+            model = _without_none(model.model_fields[str(step)].annotation)
         else:
             # tuple[Entry, ...] or dict[Name, Entry]
             entry = 0 if isinstance(step, int) else 1
             model = get_args(model)[entry]
     return model
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _without_none(annotation: Any) -> Any:
+    """What a table is that need not be there: the `Table` of `Table | None`."""
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return kinds[0] if isinstance(annotation, UnionType) and len(kinds) == 1 else annotation
 
 
 def _own_words(details: ErrorDetails) -> str:
@@ -94,6 +112,7 @@ _MESSAGES: dict[str, Callable[[ErrorDetails], str]] = {
     "literal_error": _wrong_choice,
     "int_type": _wrong_type("a whole number"),
     "float_type": _wrong_type("a number"),
+    "bool_type": _wrong_type("true or false"),
     "string_type": _wrong_type("a string in quotes"),
     "model_type": _wrong_type("a table"),
     "dict_type": _wrong_type("a table"),

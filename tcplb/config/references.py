@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tcplb.config.address_fields import to_backend_address
 from tcplb.config.defaults import bind_of
 from tcplb.config.document import Document, Finding
-from tcplb.config.fields import to_backend_address
 from tcplb.config.keypath import KeyPath, format_key, format_path
 from tcplb.config.wording import closest, quote
 

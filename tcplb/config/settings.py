@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from tcplb.config.combinations import settle_combinations
 from tcplb.config.defaults import add_missing_names, add_missing_tables
 from tcplb.config.document import Document, Finding, paths_of
 from tcplb.config.fields import AS_WRITTEN
@@ -53,6 +54,7 @@ def load(path: Path | None, overrides: Sequence[Override] = ()) -> Settings:
     findings = add_missing_tables(document)
     findings += apply(document, overrides)
     findings += add_missing_names(document)
+    findings += settle_combinations(document)
     config = _validate(document, findings)
     findings += check_references(document)
     if config is None or findings:

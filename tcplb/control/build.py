@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from random import Random
 from typing import assert_never
 
-from tcplb.control.plan import EngineName, PoolPlan
+from tcplb.control.plan import EngineName, PoolPlan, StrategyPlan
+from tcplb.control.user_function import load_function
 from tcplb.dataplane.engine import Engine
 from tcplb.dataplane.splice import SpliceEngine, splice_works
 from tcplb.dataplane.streams import StreamsEngine
+from tcplb.policy.names import StrategyName, names_function
 from tcplb.policy.occupancy import Occupancy
-from tcplb.policy.pool import Pool
-from tcplb.policy.strategy import make_strategy
+from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.strategy import MakeStrategy, StrategyMaker, UserFunction
 
 
-def build_pool(plan: PoolPlan, occupancy: Occupancy) -> Pool:
-    """Return the pool of `plan`, which counts its leases in `occupancy`."""
+def build_pool(plan: PoolPlan, occupancy: Occupancy, failed: Callable[[str], None]) -> Pool:
+    """Return the pool of `plan`, which counts its leases in `occupancy`.
+
+    `failed` hears why, whenever a strategy of the user's own gives nothing that can be used.
+    Raises StrategyError if that cannot be loaded.
+    """
+    # Seeded by the system: balancers that ejected together must not come back together.
+    rng = Random()
+    rules = PoolRules(
+        key_rule=plan.key_rule,
+        hash_balance_factor=plan.hash_balance_factor,
+        slow_start=plan.slow_start,
+        panic_threshold=plan.panic_threshold,
+        eject=plan.eject,
+        retry=plan.retry,
+        queue=plan.queue,
+    )
     return Pool(
         plan.name,
         plan.backends,
-        make_strategy(plan.strategy, plan.backends, occupancy),
-        hash_key=plan.hash_key,
-        eject=plan.eject,
-        # Seeded by the system: balancers that ejected together must not come back together.
-        rng=Random(),
+        strategy_maker(plan.strategy, rng, failed),
+        rng=rng,
+        rules=rules,
         occupancy=occupancy,
+        modes={backend.name: mode for backend, mode in zip(plan.backends, plan.modes, strict=True)},
     )
+
+
+def strategy_maker(plan: StrategyPlan, rng: Random, failed: Callable[[str], None]) -> StrategyMaker:
+    """Return what makes the strategies of a pool. Raises StrategyError."""
+    kind: StrategyName | UserFunction
+    if names_function(plan.name):
+        function = load_function(plan.name, plan.search_path)
+        kind = UserFunction(function, time.perf_counter, failed)
+    else:
+        kind = StrategyName(plan.name)
+    return MakeStrategy(kind, rng, plan.table_size, plan.decay)
 
 
 def build_engine(name: EngineName) -> Engine:

@@ -14,6 +14,7 @@ tries elsewhere or later, so a place is not lost by that.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from tcplb.control.scoreboard import Scoreboard
 
@@ -69,29 +70,53 @@ class SharedOccupancy:
     This is `policy.occupancy.Occupancy` for one pool and worker.
     """
 
-    def __init__(self, board: Scoreboard, slot: int, first: int, backends: int) -> None:
-        """Count for the `backends` positions of `board` from `first` on, as worker `slot`."""
+    def __init__(
+        self, board: Scoreboard, slot: int, first: int, backends: int, pool: int | None = None
+    ) -> None:
+        """Count for the `backends` positions of `board` from `first` on, as worker `slot`.
+
+        `pool` is where the board has the total of all of them, if that is wanted: to count it costs
+        each connection some time.
+        """
         positions = range(first, first + backends)
         self._counts = [SharedCount(board.active(position), slot) for position in positions]
+        self._total = None if pool is None else SharedCount(board.pool_active(pool), slot)
 
     def try_enter(self, position: int, limit: int) -> bool:
         """Count one more at `position`, unless it has `limit` already; 0 is no limit."""
-        return self._counts[position].try_add(limit)
+        if not self._counts[position].try_add(limit):
+            return False
+        if self._total is not None:
+            self._total.try_add(0)
+        return True
 
     def leave(self, position: int) -> None:
         """Count one less at `position`."""
         self._counts[position].subtract()
+        if self._total is not None:
+            self._total.subtract()
 
     def active(self, position: int) -> int:
         """Return how many there are at `position`, over all workers."""
         return self._counts[position].total()
 
+    def counter(self, position: int) -> Callable[[], int]:
+        """Return a function that returns `active(position)`."""
+        return self._counts[position].total
+
+    def total(self) -> int:
+        """Return how many there are over all positions: O(1) only if the total is counted."""
+        if self._total is not None:
+            return self._total.total()
+        return sum(count.total() for count in self._counts)
+
 
 class SharedSeats:
-    """The places of `max_connections`, over all workers; see `dataplane.gate.Seats`."""
+    """The places of a `max_connections`, over all workers; see `dataplane.gate.Seats`."""
 
-    def __init__(self, board: Scoreboard, slot: int, limit: int) -> None:
-        self._count = SharedCount(board.seats(), slot)
+    def __init__(self, column: memoryview, slot: int, limit: int) -> None:
+        """Count in a column of the scoreboard: `seats`, or a listener's."""
+        self._count = SharedCount(column, slot)
         self._limit = limit
 
     def try_take(self) -> bool:

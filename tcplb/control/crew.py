@@ -10,6 +10,7 @@ from functools import partial
 from socket import socket
 
 from tcplb.control.backoff import Backoff
+from tcplb.control.events import Events
 from tcplb.control.inherited import Inherited
 from tcplb.control.messages import Message, Ready, Verdict
 from tcplb.control.plan import Plan, write_plan
@@ -18,9 +19,9 @@ from tcplb.control.scoreboard import Scoreboard
 from tcplb.control.sharing import Sharing
 from tcplb.control.sockets import SocketSets
 from tcplb.control.turns import Turns
+from tcplb.control.verdicts import Verdicts
 from tcplb.control.worker_process import WorkerProcess
 from tcplb.errors import WorkerError
-from tcplb.policy.health import State
 
 log = logging.getLogger("tcplb.server")
 
@@ -59,8 +60,7 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._slots: dict[int, _Slot] = {}
         self._sharing = Sharing(sockets, self._send)
-        self._ejections: dict[tuple[str, str], Verdict] = {}
-        """The last verdict on each backend that is ejected, by pool and backend."""
+        self.verdicts = Verdicts(plan, Events(board.events()))
         self._named = False
         self._starting = True
         self._stopping = False
@@ -211,7 +211,7 @@ class Crew:
     def _on_message(self, slot: _Slot, message: Message) -> None:
         match message:
             case Ready():
-                for verdict in self._ejections.values():
+                for verdict in self.verdicts.in_force():
                     slot.send(verdict)
                 if not self._stopping:
                     self._share_out()
@@ -258,13 +258,13 @@ class Crew:
 
     # -- health -------------------------------------------------------------------------------
 
-    def _spread(self, origin: _Slot, verdict: Verdict) -> None:
-        """Tell the others what a worker has found of a backend."""
-        about = (verdict.pool, verdict.transition.backend)
-        if verdict.transition.state is State.EJECTED:
-            self._ejections[about] = verdict
-        elif verdict.transition.state is State.IN:
-            self._ejections.pop(about, None)
+    def announce(self, verdict: Verdict) -> None:
+        """Tell all workers what was found of a backend elsewhere: by checks, say."""
+        self._spread(None, verdict)
+
+    def _spread(self, origin: _Slot | None, verdict: Verdict) -> None:
+        """Tell the others what one has found of a backend."""
+        self.verdicts.note(verdict)
         for slot in self._slots.values():
             if slot is not origin and slot.process is not None and slot.process.ready_at:
                 slot.process.send(verdict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcplb.policy.health import Transition
+from tcplb.policy.transition import Transition
 
 # -- to a worker ------------------------------------------------------------------------------
 

@@ -9,19 +9,39 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tcplb.control.application_log import LogFormat
+from tcplb.control.scoreboard import Layout
 from tcplb.control.shared_file import shared_file
 from tcplb.dataplane.engine import Timeouts
+from tcplb.policy.access_list import AccessRule, parse_access_rule
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy
-from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.names import KeyRule, parse_key_rule
+from tcplb.policy.queue import QueuePolicy
+from tcplb.policy.rate import ClientRate, Rate
+from tcplb.policy.retry import RetryPolicy
+from tcplb.policy.transition import Mode
 
 if TYPE_CHECKING:
-    from tcplb.config.models import Config, ListenerConfig, PoolConfig
+    from tcplb.config.models import BackendConfig, Config, ListenerConfig, PoolConfig
 
 EngineName = Literal["auto", "streams", "splice"]
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyPlan:
+    """A strategy to be built for each tier of a pool."""
+
+    name: str
+    """A `StrategyName`, or ``module:function``."""
+    table_size: int
+    decay: float
+    """Seconds."""
+    search_path: str
+    """Where else the module of a user's own function is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +49,20 @@ class PoolPlan:
     """A pool to be built."""
 
     name: str
-    strategy: StrategyName
-    hash_key: HashKey
+    strategy: StrategyPlan
+    key_rule: KeyRule
+    hash_balance_factor: int
+    """Percent; 0 for no bound."""
+    slow_start: float
+    """Seconds; 0 for none."""
+    panic_threshold: int
+    """Percent."""
     eject: EjectPolicy
+    retry: RetryPolicy
+    queue: QueuePolicy
     backends: tuple[Backend, ...]
+    modes: tuple[Mode, ...]
+    """What the operator says of each backend at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +73,12 @@ class ListenerPlan:
     pool: str
     engine: EngineName
     timeouts: Timeouts
+    max_connections: int
+    """Over all workers; 0 for no limit."""
+    rate: Rate
+    """Of new connections, over all workers."""
+    client_rate: ClientRate
+    access: tuple[AccessRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +118,11 @@ class Plan:
         """The number of backends, over all pools."""
         return sum(len(pool.backends) for pool in self.pools)
 
+    @property
+    def layout(self) -> Layout:
+        """What the scoreboard has cells for."""
+        return Layout(self.backends, len(self.pools), len(self.listeners))
+
     def first_position(self, pool: PoolPlan) -> int:
         """Return where the pool's backends begin on the scoreboard."""
         before = self.pools[: self.pools.index(pool)]
@@ -102,28 +143,31 @@ def make_plan(config: Config, limits: Limits, slots: int) -> Plan:
 
 def plan_pool(name: str, config: PoolConfig) -> PoolPlan:
     """Return the plan of the pool called `name`."""
-    eject = config.eject
     return PoolPlan(
         name,
-        config.strategy,
-        config.hash_key,
-        EjectPolicy(
-            failures=eject.failures,
-            base_time=eject.base_time,
-            step=eject.step,
-            max_time=eject.max_time,
-            jitter=eject.jitter,
-        ),
-        tuple(
-            Backend(
-                backend.name,
-                backend.host,
-                backend.port,
-                backend.weight,
-                backend.max_connections,
-            )
-            for backend in config.backends
-        ),
+        # Where the user is may have a strategy of the user's own; a worker is started elsewhere.
+        StrategyPlan(config.strategy, config.maglev_table_size, config.ewma_decay, str(Path.cwd())),
+        parse_key_rule(config.hash_key),
+        config.hash_balance_factor,
+        config.slow_start,
+        config.panic_threshold,
+        EjectPolicy(**dict(config.eject)),
+        RetryPolicy(**dict(config.retry)),
+        QueuePolicy(**dict(config.queue)),
+        tuple(plan_backend(backend) for backend in config.backends),
+        tuple(Mode(backend.state) for backend in config.backends),
+    )
+
+
+def plan_backend(config: BackendConfig) -> Backend:
+    """Return the backend that `config` says."""
+    return Backend(
+        config.name,
+        config.host,
+        config.port,
+        config.weight,
+        config.max_connections,
+        config.priority,
     )
 
 
@@ -136,7 +180,19 @@ def plan_listener(config: ListenerConfig) -> ListenerPlan:
         idle=config.idle_timeout,
         half_close=config.half_close_timeout,
     )
-    return ListenerPlan(config.name, config.pool, config.engine, timeouts)
+    each = config.per_client
+    return ListenerPlan(
+        config.name,
+        config.pool,
+        config.engine,
+        timeouts,
+        config.max_connections,
+        Rate(config.max_new_per_second, config.burst),
+        ClientRate(
+            Rate(each.max_new_per_second, each.burst), each.prefix, each.prefix_v6, each.table_size
+        ),
+        tuple(parse_access_rule(rule) for rule in config.access),
+    )
 
 
 def write_plan(plan: Plan) -> int:

@@ -6,11 +6,15 @@ what holds for the whole balancer.
 
 ::
 
-    heartbeat | seats | one for each of `Counters` | a backend: active, `BackendCounters` | …
+    heartbeat | seats | one for each of `Counters` | a listener: seats, started, rate base | …
+              | a pool: active | … | a backend: active, `BackendCounters` | …
 
-`seats` and a backend's `active` carry limits and are written at once (`claims.py`). The rest are
-copies of the worker's own counters, at most `PUBLISH_INTERVAL` seconds old: counting costs the
-sessions nothing more than it did.
+`seats`, `started` and `active` carry limits and are written at once (`claims.py`,
+`shared_rate.py`). The rest are copies of the worker's own counters, at most `PUBLISH_INTERVAL`
+seconds old: counting costs the sessions nothing more than it did.
+
+Behind the rows are the latest changes in what is thought of backends (`events.py`). The supervisor
+alone writes them.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ import mmap
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, dataclass, fields
 
+from tcplb.control.events import EVENT_CELLS
 from tcplb.control.shared_file import shared_file
 from tcplb.dataplane.counters import BackendCounters, Counters
 
@@ -35,26 +40,59 @@ _SEATS = 1
 _COUNTERS = 2
 _COUNTER_NAMES = tuple(field.name for field in fields(Counters))
 _ACTIVE = _COUNTERS + _COUNTER_NAMES.index("active")
-_BACKENDS = _COUNTERS + len(_COUNTER_NAMES)
+_LISTENERS = _COUNTERS + len(_COUNTER_NAMES)
+_LISTENER_CELLS = 3
+_POOL_CELLS = 1
 _BACKEND_CELLS = 1 + len(fields(BackendCounters))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a row has cells for."""
+
+    backends: int
+    """Of all pools together."""
+    pools: int = 1
+    listeners: int = 1
+
+    @property
+    def first_pool(self) -> int:
+        """The cell where those of the pools begin."""
+        return _LISTENERS + self.listeners * _LISTENER_CELLS
+
+    @property
+    def first_backend(self) -> int:
+        """The cell where those of the backends begin."""
+        return self.first_pool + self.pools * _POOL_CELLS
+
+    @property
+    def width(self) -> int:
+        """The cells of a row: whole cache lines, so that two workers never write to one."""
+        cells = self.first_backend + self.backends * _BACKEND_CELLS
+        return -(-cells // _CELLS_PER_CACHE_LINE) * _CELLS_PER_CACHE_LINE
+
+    def size(self, slots: int) -> int:
+        """Return the bytes of a table for `slots` workers."""
+        return ((slots + 1) * self.width + EVENT_CELLS) * _CELL_BYTES
 
 
 class Scoreboard:
     """The table, mapped into this process."""
 
-    def __init__(self, descriptor: int, slots: int, backends: int) -> None:
+    def __init__(self, descriptor: int, slots: int, layout: Layout) -> None:
         """Map the table that `create` has made, in this process or in its parent."""
         self.descriptor = descriptor
         self.slots = slots
-        self.backends = backends
-        self._width = _width(backends)
-        size = _size(slots, backends)
-        self._cells = memoryview(mmap.mmap(descriptor, size)).cast("q")
+        self._layout = layout
+        self._width = layout.width
+        self._backends = layout.first_backend
+        self._cells = memoryview(mmap.mmap(descriptor, layout.size(slots))).cast("q")
+        self._rows = self._cells[: (slots + 1) * layout.width]
 
     @classmethod
-    def create(cls, slots: int, backends: int) -> Scoreboard:
-        """Make an empty table for `slots` workers and the backends of all pools together."""
-        return cls(shared_file("tcplb scoreboard", _size(slots, backends)), slots, backends)
+    def create(cls, slots: int, layout: Layout) -> Scoreboard:
+        """Make an empty table for `slots` workers."""
+        return cls(shared_file("tcplb scoreboard", layout.size(slots)), slots, layout)
 
     def close(self) -> None:
         """Close the descriptor; what is mapped stays readable."""
@@ -68,7 +106,27 @@ class Scoreboard:
 
     def active(self, position: int) -> memoryview:
         """Return the cells with the connections that each worker has to the backend there."""
-        return self._column(_BACKENDS + position * _BACKEND_CELLS)
+        return self._column(self._backends + position * _BACKEND_CELLS)
+
+    def pool_active(self, pool: int) -> memoryview:
+        """Return the same of all backends of the pool at that place in the plan."""
+        return self._column(self._layout.first_pool + pool * _POOL_CELLS)
+
+    def listener_seats(self, listener: int) -> memoryview:
+        """Return the cells with the connections that each worker has let in at that listener."""
+        return self._column(_LISTENERS + listener * _LISTENER_CELLS)
+
+    def listener_started(self, listener: int) -> memoryview:
+        """Return the cells with how many connections each worker has ever let in there."""
+        return self._column(_LISTENERS + listener * _LISTENER_CELLS + 1)
+
+    def listener_rate_base(self, listener: int) -> memoryview:
+        """Return the cells with what each worker knows of the rate there; see `shared_rate`."""
+        return self._column(_LISTENERS + listener * _LISTENER_CELLS + 2)
+
+    def events(self) -> memoryview:
+        """Return the cells of `events.Events`."""
+        return self._cells[len(self._rows) :]
 
     # -- a worker's totals ----------------------------------------------------------------------
 
@@ -78,9 +136,9 @@ class Scoreboard:
         """Copy a worker's totals into its row; `now` is its monotonic clock, in seconds."""
         row = self._row(slot)
         row[_HEARTBEAT] = int(now * 1000)
-        row[_COUNTERS:_BACKENDS] = array("q", astuple(counters))
+        row[_COUNTERS:_LISTENERS] = array("q", astuple(counters))
         for position, totals in enumerate(backends):
-            start = _BACKENDS + position * _BACKEND_CELLS
+            start = self._backends + position * _BACKEND_CELLS
             row[start + 1 : start + _BACKEND_CELLS] = array("q", astuple(totals))
 
     def heartbeat(self, slot: int) -> float:
@@ -94,9 +152,15 @@ class Scoreboard:
     def retire(self, slot: int) -> None:
         """Keep the totals of a worker that is gone, and empty its row for the next one."""
         row, retired = self._row(slot), self._row(self.slots)
-        gauges = {_HEARTBEAT, _SEATS, _ACTIVE, *range(_BACKENDS, self._width, _BACKEND_CELLS)}
+        not_totals = {
+            _HEARTBEAT,
+            _SEATS,
+            _ACTIVE,
+            *range(_LISTENERS, self._backends),
+            *range(self._backends, self._width, _BACKEND_CELLS),
+        }
         for cell in range(self._width):
-            if cell not in gauges:
+            if cell not in not_totals:
                 retired[cell] += row[cell]
             row[cell] = 0
 
@@ -108,24 +172,14 @@ class Scoreboard:
 
     def backend_totals(self, position: int) -> BackendCounters:
         """Return the same of one backend."""
-        start = _BACKENDS + position * _BACKEND_CELLS
+        start = self._backends + position * _BACKEND_CELLS
         return BackendCounters(*(self._sum(start + cell) for cell in range(1, _BACKEND_CELLS)))
 
     def _sum(self, cell: int) -> int:
         return sum(self._column(cell))
 
     def _column(self, cell: int) -> memoryview:
-        return self._cells[cell :: self._width]
+        return self._rows[cell :: self._width]
 
     def _row(self, number: int) -> memoryview:
-        return self._cells[number * self._width : (number + 1) * self._width]
-
-
-def _width(backends: int) -> int:
-    """Return the cells of a row: whole cache lines, so that two workers never write to one."""
-    cells = _BACKENDS + backends * _BACKEND_CELLS
-    return -(-cells // _CELLS_PER_CACHE_LINE) * _CELLS_PER_CACHE_LINE
-
-
-def _size(slots: int, backends: int) -> int:
-    return (slots + 1) * _width(backends) * _CELL_BYTES
+        return self._rows[number * self._width : (number + 1) * self._width]

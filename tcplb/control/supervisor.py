@@ -15,6 +15,7 @@ from socket import socket
 from tcplb import __version__
 from tcplb.config.models import Config, ListenerConfig
 from tcplb.control.application_log import ApplicationLog
+from tcplb.control.build import build_pool
 from tcplb.control.crew import Crew
 from tcplb.control.limits import connection_limit, processors, worker_slots
 from tcplb.control.logs import HeldOpen
@@ -24,8 +25,8 @@ from tcplb.control.process import first_of, new_event_loop, occupy_standard_desc
 from tcplb.control.scoreboard import Scoreboard
 from tcplb.control.sockets import SocketSets, endpoint, open_listening_sockets
 from tcplb.control.turns import Turns
+from tcplb.policy.names import names_function
 from tcplb.policy.occupancy import LocalOccupancy
-from tcplb.policy.strategy import make_strategy
 
 log = logging.getLogger("tcplb.server")
 
@@ -50,7 +51,7 @@ class Supervisor:
         sockets = SocketSets(_open_all(self._config.listeners))
         with contextlib.closing(sockets):
             plan = make_plan(self._config, _limits(self._config), worker_slots(workers))
-            board = Scoreboard.create(plan.slots, plan.backends)
+            board = Scoreboard.create(plan.slots, plan.layout)
             for _ in range(1, workers):
                 sockets.open_another()
             crew = Crew(plan, sockets, board, self._turns)
@@ -161,11 +162,18 @@ def _report_limit(limits: Limits, workers: int) -> None:
 
 
 def _report_placement(plan: PoolPlan) -> None:
-    """Say at info how a keyed strategy spreads the keys."""
-    strategy = make_strategy(plan.strategy, plan.backends, LocalOccupancy(len(plan.backends)))
-    if strategy.keyed:
-        listed = ", ".join(f"{name} {share:.1%}" for name, share in strategy.shares().items())
-        log.info("pool %s: shares of the ring: %s", plan.name, listed or "no backend has weight")
+    """Say at info how a keyed strategy spreads the keys. Raises StrategyError."""
+    # What a function says of the backends nobody can know without a connection.
+    pool = build_pool(plan, LocalOccupancy(len(plan.backends)), lambda _: None)
+    if not pool.keyed or names_function(plan.strategy.name):
+        return
+    for tier in pool.tiers:
+        shares = tier.strategy.shares().items()
+        listed = ", ".join(f"{name} {share:.1%}" for name, share in shares)
+        which = "" if len(pool.tiers) == 1 else f" in tier {tier.places[0].backend.tier}"
+        log.info(
+            "pool %s: shares of the keys%s: %s", plan.name, which, listed or "no backend has weight"
+        )
 
 
 def serve(config: Config) -> int:

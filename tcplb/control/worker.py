@@ -19,6 +19,7 @@ from socket import socket
 from tcplb.control.build import build_engine, build_pool
 from tcplb.control.channel import Channel, send_at_once
 from tcplb.control.claims import SharedOccupancy, SharedSeats
+from tcplb.control.complaints import Complaints
 from tcplb.control.inherited import DEAF_TO, Inherited
 from tcplb.control.logs import Logs
 from tcplb.control.messages import (
@@ -34,17 +35,23 @@ from tcplb.control.messages import (
     ReopenLogs,
     Verdict,
 )
-from tcplb.control.plan import Plan, PoolPlan, read_plan
+from tcplb.control.plan import ListenerPlan, Plan, PoolPlan, read_plan
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
 from tcplb.control.scoreboard import PUBLISH_INTERVAL, Scoreboard
+from tcplb.control.shared_rate import SharedRate
 from tcplb.control.turns import Turns
+from tcplb.dataplane.admission import Admission
 from tcplb.dataplane.counters import BackendCounters, Counters
+from tcplb.dataplane.frontend import Frontend
+from tcplb.dataplane.health_log import log_transition
 from tcplb.dataplane.listener import Listener
 from tcplb.dataplane.plane import DataPlane
-from tcplb.dataplane.session import Frontend, log_transition
-from tcplb.errors import LogFileError
-from tcplb.policy.health import Transition
+from tcplb.dataplane.queueing import PoolQueue
+from tcplb.errors import LogFileError, StrategyError
+from tcplb.policy.access_list import AccessList
 from tcplb.policy.pool import Pool
+from tcplb.policy.rate import ClientRates
+from tcplb.policy.transition import Transition
 
 log = logging.getLogger("tcplb.server")
 
@@ -88,6 +95,7 @@ class Worker:
     def _build(self) -> DataPlane:
         plan = self._plan
         self._pools = {pool.name: self._build_pool(pool) for pool in plan.pools}
+        queues = {name: PoolQueue(pool, time.monotonic) for name, pool in self._pools.items()}
         engines = {listener.engine: build_engine(listener.engine) for listener in plan.listeners}
         self._frontends = [
             Frontend(
@@ -99,18 +107,36 @@ class Worker:
                 record=self._logs.record,
                 health_changed=self._on_health_changed,
                 backend_counters=self._backend_counters[listener.pool],
+                admission=self._build_admission(number, listener),
+                shared_queue=queues[listener.pool],
             )
-            for listener in plan.listeners
+            for number, listener in enumerate(plan.listeners)
         ]
         total = plan.limits.total
-        seats = None if total is None else SharedSeats(self._board, self._slot, total)
+        seats = None if total is None else SharedSeats(self._board.seats(), self._slot, total)
         return DataPlane(engines.values(), plan.limits.each, self._counters, seats)
 
     def _build_pool(self, plan: PoolPlan) -> Pool:
+        number = self._plan.pools.index(plan)
         first = self._plan.first_position(plan)
-        occupancy = SharedOccupancy(self._board, self._slot, first, len(plan.backends))
+        # Only the bound of load needs to know how many there are in the whole pool.
+        total_of = number if plan.hash_balance_factor else None
+        occupancy = SharedOccupancy(self._board, self._slot, first, len(plan.backends), total_of)
         self._backend_counters[plan.name] = [BackendCounters() for _ in plan.backends]
-        return build_pool(plan, occupancy)
+        complaints = Complaints(plan, self._counters, time.monotonic)
+        return build_pool(plan, occupancy, complaints.hear)
+
+    def _build_admission(self, number: int, plan: ListenerPlan) -> Admission:
+        board, slot, limit = self._board, self._slot, plan.max_connections
+        rates = ClientRates(plan.client_rate) if plan.client_rate.rate.per_second else None
+        started, base = board.listener_started(number), board.listener_rate_base(number)
+        return Admission(
+            access=AccessList(plan.access),
+            client_rates=rates,
+            max_connections=limit,
+            seats=SharedSeats(board.listener_seats(number), slot, limit) if limit else None,
+            rate=SharedRate(plan.rate, started, base, slot) if plan.rate.per_second else None,
+        )
 
     # -- serving ------------------------------------------------------------------------------
 
@@ -134,9 +160,9 @@ class Worker:
             case _:
                 log.error("not a message for a worker: %r", message)
 
-    def _on_health_changed(self, pool: Pool, transition: Transition) -> None:
+    def _on_health_changed(self, pool: str, transition: Transition) -> None:
         log_transition(pool, transition)
-        self._channel.send(Verdict(pool.name, transition))
+        self._channel.send(Verdict(pool, transition))
 
     def _publish(self) -> None:
         """Copy the totals to the scoreboard, now and again soon."""
@@ -182,7 +208,7 @@ def main() -> None:
     with socket(fileno=given.channel) as channel:
         try:
             _serve(given, channel)
-        except LogFileError as error:
+        except (LogFileError, StrategyError) as error:
             send_at_once(channel, Failed(str(error)))
             sys.exit(1)
 
@@ -190,7 +216,7 @@ def main() -> None:
 def _serve(given: Inherited, channel: socket) -> None:
     plan = read_plan(given.plan)
     os.close(given.plan)
-    board = Scoreboard(given.scoreboard, plan.slots, plan.backends)
+    board = Scoreboard(given.scoreboard, plan.slots, plan.layout)
     board.close()
     logs = Logs(
         plan.log.access,

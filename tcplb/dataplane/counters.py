@@ -19,6 +19,20 @@ class Counters:
     """Accepts that failed, mostly for want of descriptors or memory."""
     killed: int = 0
     """Sessions closed by the shutdown."""
+    denied: int = 0
+    """Clients refused by an access rule."""
+    too_fast: int = 0
+    """Clients refused because they connect too fast."""
+    queued: int = 0
+    """Sessions that had to wait in a queue."""
+    queue_full: int = 0
+    """Sessions turned away because a queue was full."""
+    queue_timed_out: int = 0
+    """Sessions turned away because they had waited in a queue for too long."""
+    retries: int = 0
+    """Dials after a session's first."""
+    strategy_failures: int = 0
+    """Picks of a user's own strategy that could not be used."""
 
 
 @dataclass(slots=True)

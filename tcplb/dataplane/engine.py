@@ -40,6 +40,20 @@ class Connection(Protocol):
     def moved(self) -> int:
         """How many bytes the relay has taken from this connection and handed to the other."""
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether the peer was the first to end its direction while bytes were relayed."""
+
+    async def wait(self, timeout: float, *, until_fin: bool) -> None:
+        """Wait until somebody calls `wake`. Bytes that come meanwhile stay unread.
+
+        Raises TimeoutError after `timeout` seconds, and ConnectionResetError if the peer reset the
+        connection, or with `until_fin` also if it sent its FIN.
+        """
+
+    def wake(self) -> None:
+        """Let the session that waits in `wait` go on, soon."""
+
     async def peek(self, beyond: int, timeout: float) -> bytes:
         """Return all bytes received so far without consuming them.
 
@@ -65,6 +79,10 @@ class Connection(Protocol):
 
 LateDial = Callable[["Connection | Outcome"], None]
 """Is told how a dial ended that nobody waits for any more, and owns the connection, if any."""
+
+FirstByte = Callable[[float], None]
+"""Is told that the backend has sent its first byte, so many seconds after it had a reason to: the
+relay began, or if that was later, the client's first byte came."""
 
 Life = Coroutine[Any, Any, None]
 """A session from its begin to its end. It raises nothing but CancelledError."""
@@ -94,9 +112,13 @@ class Engine(Protocol):
         """
 
     async def relay(
-        self, client: Connection, backend: Connection, timers: QuietTimers
+        self,
+        client: Connection,
+        backend: Connection,
+        timers: QuietTimers,
+        first_byte: FirstByte | None = None,
     ) -> Termination:
-        """Carry bytes both ways until the session is over.
+        """Carry bytes both ways until the session is over; tell `first_byte`, if it is given.
 
         Both connections are closed or reset, as the session's end demands, on return.
         """

@@ -1,4 +1,4 @@
-"""The limit on connections, over all listeners: full means that accepting pauses."""
+"""The limits on connections, of the process and of a listener: full means that accepting pauses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class Seats(Protocol):
 
 
 class Gate:
-    """Counts the connections that are in, and tells the listeners when to pause and resume."""
+    """Counts the connections that are in, and tells the listeners when to pause and resume.
+
+    A listener with a limit of its own has a gate of its own, whose parent is that of the process:
+    whoever enters it enters both.
+    """
 
     def __init__(
         self,
@@ -35,10 +39,18 @@ class Gate:
         counters: Counters,
         clock: Callable[[], float],
         seats: Seats | None = None,
+        *,
+        name: str = "",
+        parent: Gate | None = None,
     ) -> None:
-        """Let in `limit` connections at most; each needs one of the `seats` as well, if given."""
+        """Let in `limit` connections at most; each needs one of the `seats` as well, if given.
+
+        `name` says in the log whose limit it is; the process's needs none.
+        """
         self.limit = limit
         self._seats = seats
+        self._parent = parent
+        self._prefix = f"{name}: " if name else ""
         self._inside = 0
         self._counters = counters
         self._clock = clock
@@ -48,27 +60,44 @@ class Gate:
 
     def try_enter(self, resume: Callable[[], None]) -> bool:
         """Count one more connection in; if there is no room, `resume` is called when there is."""
+        if not self._try_take_place():
+            self._wait(resume)
+            return False
+        if self._parent is not None and not self._parent.try_enter(resume):
+            self._give_place_back()  # `resume` waits at the parent, which has said so
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Count one connection out, and let the listeners that paused accept again."""
+        self._give_place_back()
+        if self._parent is not None:
+            self._parent.leave()
+        if self._waiting:
+            self._resume()
+
+    def _try_take_place(self) -> bool:
         if self._inside < self.limit and (self._seats is None or self._seats.try_take()):
             self._inside += 1
             return True
+        return False
+
+    def _give_place_back(self) -> None:
+        self._inside -= 1
+        if self._seats is not None:
+            self._seats.give_back()
+
+    def _wait(self, resume: Callable[[], None]) -> None:
         self._waiting.append(resume)
         self._counters.pauses += 1
         if self._throttle.allows(self._clock()):
             log.warning(
-                "max_connections reached (%d): accepting pauses, clients wait in the backlog",
+                "%smax_connections reached (%d): accepting pauses, clients wait in the backlog",
+                self._prefix,
                 self.limit,
             )
         if self._seats is not None:
             self._look_again_later(self._seats)
-        return False
-
-    def leave(self) -> None:
-        """Count one connection out, and let the listeners that paused accept again."""
-        self._inside -= 1
-        if self._seats is not None:
-            self._seats.give_back()
-        if self._waiting:
-            self._resume()
 
     def _resume(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -48,8 +48,10 @@ class Record:
     client_port: int
     key: bytes = b""
     """What the strategy placed: a request target or a client address; empty if it needs none."""
-    dialled: float | None = None
-    """When the first dial began; None if it did not come to that."""
+    classified: float | None = None
+    """When there was a key to place; None if it did not come to that."""
+    queued: float = 0.0
+    """Seconds that it has waited for a backend with room."""
     attempts: int = 0
     backend: str | None = None
     """The one dialled last."""
@@ -63,17 +65,19 @@ class Record:
     @property
     def classify_ms(self) -> int:
         """Milliseconds until there was a key to place; -1 if it did not come to it."""
-        return _ms(self.began, self.dialled)
+        return _ms(self.began, self.classified)
 
     @property
     def queue_ms(self) -> int:
         """Milliseconds spent in a queue; -1 if it did not come to it."""
-        return -1 if self.dialled is None else 0
+        return -1 if self.classified is None else int(self.queued * 1000)
 
     @property
     def connect_ms(self) -> int:
-        """Milliseconds for all dials; -1 if none connected."""
-        return _ms(self.dialled, self.connected)
+        """Milliseconds for all dials, without the time in a queue; -1 if none connected."""
+        if self.classified is None or self.connected is None:
+            return -1
+        return int((self.connected - self.classified - self.queued) * 1000)
 
     @property
     def total_ms(self) -> int:

@@ -36,6 +36,8 @@ class PumpEnd(Enum):
 class Relayed(Connection, Protocol):
     """What a relay needs to know of a connection, beyond what a session does."""
 
+    hung_up: bool
+
     def send_fin(self) -> None:
         """Send a FIN after all that was sent. Raises ConnectionResetError."""
 
@@ -51,6 +53,7 @@ class Relayed(Connection, Protocol):
 BUG = PumpEnd.BUG
 FIN = PumpEnd.FIN
 SOURCE_RESET = PumpEnd.SOURCE_RESET
+SINK_RESET = PumpEnd.SINK_RESET
 NORMAL = Termination.NORMAL
 
 Side = TypeVar("Side", bound=Relayed)
@@ -106,9 +109,11 @@ class Relay(ABC, Generic[Side]):
         first = self._first_end is None
         if first and end is FIN:  # behind the last FIN both sides are closed anyway
             try:
-                (self.backend if source is self.client else self.client).send_fin()
+                self._other(source).send_fin()
             except ConnectionResetError:
-                end = PumpEnd.SINK_RESET
+                end = SINK_RESET
+        if first:
+            (self._other(source) if end is SINK_RESET else source).hung_up = True
         if end is not FIN and self._first_reset is None:
             self._first_reset = self._reset_by(source, end)
         # After a reset was read, the other pump has nobody left to send to.
@@ -118,6 +123,9 @@ class Relay(ABC, Generic[Side]):
             self._half_closed(source)
         else:
             self._finish(self._first_reset or NORMAL)
+
+    def _other(self, side: Side) -> Side:
+        return self.backend if side is self.client else self.client
 
     def _half_closed(self, source: Side) -> None:
         """Do what an engine has to do when the first direction has ended."""

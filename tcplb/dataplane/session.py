@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from socket import SocketType
 
-from tcplb.dataplane.counters import BackendCounters, Counters
 from tcplb.dataplane.dial import SocketAddress
-from tcplb.dataplane.engine import Connection, Engine, Timeouts
-from tcplb.dataplane.quiet import QuietTimers
+from tcplb.dataplane.engine import Connection
+from tcplb.dataplane.find_key import find_key
+from tcplb.dataplane.frontend import Frontend
+from tcplb.dataplane.queueing import Waiter
 from tcplb.dataplane.record import Active, Record, RecordSink
 from tcplb.dataplane.termination import Phase, Termination, after_failed_dial
-from tcplb.policy.classify import NEED_MORE, RequestTarget, classify, client_key
-from tcplb.policy.health import State, Transition
-from tcplb.policy.names import HashKey
+from tcplb.policy.addresses import destination_key
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool
-
-FIRST_BYTE_WAIT = 0.2
-"""Seconds that `hash_key = "auto"` waits for a client to speak first."""
+from tcplb.policy.pool import Lease
+from tcplb.policy.transition import Transition
 
 TRIAL_PATIENCE = 0.1
 """Seconds that a client waits for a backend on trial before it goes to the next one."""
-
-_TRANSITION_LEVELS = {
-    State.EJECTED: logging.WARNING,
-    State.IN: logging.INFO,
-    State.ON_TRIAL: logging.DEBUG,
-}
 
 _ANSWER_TIME = 1.0
 _BODY = b"No backend is available to take this connection.\n"
@@ -54,41 +43,6 @@ _CONNECTED = Outcome.CONNECTED
 _NORMAL = Termination.NORMAL
 
 log = logging.getLogger("tcplb.session")
-health_log = logging.getLogger("tcplb.health")
-
-
-def log_transition(pool: Pool, transition: Transition) -> None:
-    """Log a change in what is thought of a backend; a trial's begin only at debug."""
-    level = _TRANSITION_LEVELS[transition.state]
-    health_log.log(level, "pool %s: %s", pool.name, transition)
-
-
-@dataclass(slots=True)
-class Frontend:
-    """What all sessions of one listener share."""
-
-    name: str
-    pool: Pool
-    engine: Engine
-    timeouts: Timeouts
-    counters: Counters
-    record: RecordSink | None
-    """Where a session's record goes at its end, if anywhere."""
-    health_changed: Callable[[Pool, Transition], None] = log_transition
-    """Hears of each change in what is thought of a backend."""
-    backend_counters: Sequence[BackendCounters] = ()
-    """One for each backend, in the pool's order; made here if not given."""
-    clock: Callable[[], float] = time.monotonic
-    wall_clock: Callable[[], float] = time.time
-    active: int = 0
-    quiet_timers: QuietTimers = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the timers, which are those of the running loop, and counters if there are none."""
-        loop = asyncio.get_running_loop()
-        self.quiet_timers = QuietTimers(loop, self.timeouts.idle, self.timeouts.half_close)
-        if not self.backend_counters:
-            self.backend_counters = tuple(BackendCounters() for _ in self.pool.backends)
 
 
 class Session:
@@ -103,6 +57,7 @@ class Session:
         "_lease",
         "_phase",
         "_record",
+        "_retrying",
         "_spoke_http",
         "started",
     )
@@ -125,6 +80,8 @@ class Session:
         self._lease: Lease | None = None
         self._phase = _READING
         self._spoke_http = False
+        self._retrying = False
+        """Whether it holds a part of the retry budget."""
         self._record = Record(
             frontend.wall_clock(),
             frontend.clock(),
@@ -147,14 +104,20 @@ class Session:
         except Exception:
             log.exception("internal error in a session; the others go on")
         finally:
+            if self._retrying:
+                self._end_retry()
             self._release(termination or self._phase.bug)
 
     async def _serve(self) -> Termination:
         frontend = self._frontend
         try:
+            destination = self._client_socket.getsockname() if frontend.by_destination else None
             client = self._client = await frontend.engine.adopt(self._client_socket)
-            if frontend.pool.strategy.keyed:
-                self._record.key = await self._find_key(client)
+            if destination is not None:
+                self._record.key = destination_key(destination[0], destination[1])
+            elif frontend.pool.keyed:
+                found = await find_key(client, frontend, self._record.client_host)
+                self._record.key, self._spoke_http = found
         except OSError:
             return Termination.CLIENT_RESET_EARLY
         self._phase = _CONNECTING
@@ -165,38 +128,17 @@ class Session:
             await self._turn_away(client, failure)
             return failure
         self._phase = _DATA
-        return await frontend.engine.relay(client, backend, frontend.quiet_timers)
+        if not frontend.listens:
+            return await frontend.engine.relay(client, backend, frontend.quiet_timers)
+        termination = await frontend.engine.relay(
+            client, backend, frontend.quiet_timers, self._on_first_byte
+        )
+        self._judge_answer(backend)
+        return termination
 
     def cancel(self) -> None:
         """End it where it is, now or soon."""
         self._frontend.engine.cancel(self.started)
-
-    # -- classify -----------------------------------------------------------------------------
-
-    async def _find_key(self, client: Connection) -> bytes:
-        """Return what the strategy places; wait for bytes only if it needs them."""
-        if self._frontend.pool.hash_key is not HashKey.CLIENT:
-            request = await self._read_request_line(client)
-            if request is not None:
-                self._spoke_http = True
-                return request.target
-        return client_key(self._record.client_host)
-
-    async def _read_request_line(self, client: Connection) -> RequestTarget | None:
-        """Peek until the first line is known; None if it is not HTTP, too slow or too long."""
-        clock, first_line = self._frontend.clock, self._frontend.timeouts.first_line
-        auto = self._frontend.pool.hash_key is HashKey.AUTO
-        try:
-            data = await client.peek(0, min(FIRST_BYTE_WAIT, first_line) if auto else first_line)
-            deadline = clock() + first_line
-            while (verdict := classify(data)) is NEED_MORE:
-                seen = len(data)
-                data = await client.peek(seen, deadline - clock())
-                if len(data) == seen:  # a FIN: there will never be more
-                    return None
-        except TimeoutError:
-            return None
-        return verdict if isinstance(verdict, RequestTarget) else None
 
     # -- acquire and connect ------------------------------------------------------------------
 
@@ -207,20 +149,26 @@ class Session:
         """
         frontend, record = self._frontend, self._record
         pool, timeouts = frontend.pool, frontend.timeouts
-        now = record.dialled = frontend.clock()
-        deadline = now + timeouts.connect_deadline
+        now = record.classified = frontend.clock()
+        deadline = now + timeouts.connect_deadline  # for all but the time in a queue
         tried: tuple[str, ...] = ()
         failure: Outcome | None = None  # of the last dial
-        while now < deadline and (lease := pool.acquire(record.key, now=now, exclude=tried)):
-            record.attempts += 1
-            record.backend = lease.backend.name
+        while now < deadline and pool.rules.retry.allows(record.attempts):
+            lease = None
+            if not tried and not frontend.queue.waiting:
+                lease = pool.acquire(record.key, now=now)
+            if lease is None:
+                queued = record.queued
+                found = await self._find_lease(client, tried, deadline - now, failure)
+                if isinstance(found, Termination):
+                    return found
+                lease, now = found, frontend.clock()
+                deadline += record.queued - queued
+                if now >= deadline:
+                    self._lease = lease  # to be given back
+                    break
             timeout = timeouts.connect if now + timeouts.connect < deadline else deadline - now
-            if lease.trial:
-                failure = await self._dial_on_trial(lease, timeout)
-            else:
-                self._lease = lease
-                result = await frontend.engine.dial(lease.backend, timeout)
-                failure = self._settle(lease, result)
+            failure = await self._dial(lease, timeout)
             now = frontend.clock()
             if client.lost:
                 return Termination.CLIENT_RESET_CONNECTING
@@ -228,15 +176,85 @@ class Session:
                 record.connected = now
                 return None
             tried += (lease.backend.name,)
-        if failure is not None:
-            return after_failed_dial(failure)
-        return Termination.ALL_FULL if pool.full(tried) else Termination.NO_BACKEND
+        return after_failed_dial(failure or Outcome.TIMED_OUT)
+
+    async def _find_lease(
+        self, client: Connection, tried: tuple[str, ...], patience: float, failure: Outcome | None
+    ) -> Lease | Termination:
+        """Return a lease that is not there for the asking: for a retry, or after a wait.
+
+        Without one, returns how the session ends. `failure` is that of the last dial.
+        """
+        pool = self._frontend.pool
+        waiter = Waiter(client, self._record.key, tried)
+        if tried:
+            if not await self._begin_retry(waiter, patience):
+                if client.lost or failure is None:
+                    return Termination.CLIENT_RESET_CONNECTING
+                return after_failed_dial(failure)
+            lease = pool.acquire(self._record.key, now=self._frontend.clock(), exclude=tried)
+            if lease is not None:
+                return lease
+            self._end_retry()
+        if not pool.full(tried):
+            return Termination.NO_BACKEND if failure is None else after_failed_dial(failure)
+        return await self._wait_for_room(waiter)
+
+    async def _wait_for_room(self, waiter: Waiter) -> Lease | Termination:
+        frontend, record = self._frontend, self._record
+        began = frontend.clock()
+        self._phase = Phase.QUEUED
+        try:
+            ended = await frontend.queue.wait_for_room(waiter)
+        finally:
+            self._lease = waiter.lease
+            record.queued += frontend.clock() - began
+        self._phase = _CONNECTING
+        self._count_wait(ended)
+        return ended or waiter.lease or Termination.BUG_QUEUED
+
+    def _count_wait(self, ended: Termination | None) -> None:
+        counters = self._frontend.counters
+        match ended:
+            case Termination.QUEUE_FULL:
+                counters.queue_full += 1
+            case Termination.ALL_FULL:
+                pass
+            case _:
+                counters.queued += 1
+                counters.queue_timed_out += ended is Termination.QUEUE_TIMED_OUT
+
+    async def _begin_retry(self, waiter: Waiter, patience: float) -> bool:
+        self._retrying = await self._frontend.queue.begin_retry(waiter, patience)
+        return self._retrying
+
+    def _end_retry(self) -> None:
+        self._retrying = False
+        self._frontend.queue.end_retry()
+
+    async def _dial(self, lease: Lease, timeout: float) -> Outcome | None:
+        """Dial the backend of `lease`; return why it failed, or None if `_backend` is connected."""
+        record = self._record
+        if record.attempts:
+            self._frontend.counters.retries += 1
+        record.attempts += 1
+        record.backend = lease.backend.name
+        if lease.trial:
+            self._lease = None  # it is the dial's own, which may go on without us
+            failure = await self._dial_on_trial(lease, timeout)
+        else:
+            self._lease = lease
+            result = await self._frontend.engine.dial(lease.backend, timeout)
+            failure = self._settle(lease, result)
+        if self._retrying:
+            self._end_retry()
+        return failure
 
     def _settle(self, lease: Lease, result: Connection | Outcome) -> Outcome | None:
         """Judge the backend by its dial; keep the lease if that connected, or else give it back."""
         if isinstance(result, Outcome):
             self._observe(lease, result)
-            self._frontend.pool.release(lease)
+            self._frontend.queue.release(lease)
             self._lease = None
             return result
         self._lease = lease
@@ -247,7 +265,7 @@ class Session:
     async def _dial_on_trial(self, lease: Lease, timeout: float) -> Outcome | None:
         frontend = self._frontend
         news = frontend.pool.trial_begun(lease, until=frontend.clock() + timeout)
-        frontend.health_changed(frontend.pool, news)
+        frontend.health_changed(frontend.pool.name, news)
         late = partial(self._settle_late_trial, lease)
         result = await frontend.engine.dial_on_trial(
             lease.backend, timeout, patience=TRIAL_PATIENCE, late=late
@@ -260,15 +278,13 @@ class Session:
         """Judge the backend by a dial whose client did not wait for it."""
         outcome = result if isinstance(result, Outcome) else Outcome.CONNECTED
         self._observe(lease, outcome)
-        self._frontend.pool.release(lease)
+        self._frontend.queue.release(lease)
         if not isinstance(result, Outcome):
             result.close()
 
     def _observe(self, lease: Lease, outcome: Outcome) -> None:
         frontend = self._frontend
-        transition = frontend.pool.observe(lease, outcome, now=frontend.clock())
-        if transition is not None:
-            frontend.health_changed(frontend.pool, transition)
+        self._tell(frontend.pool.observe(lease, outcome, now=frontend.clock()))
         counters = frontend.backend_counters[lease.position]
         if outcome is _CONNECTED:
             counters.connections += 1
@@ -277,6 +293,34 @@ class Session:
             log.debug(
                 "pool %s: connect to %s: %s", frontend.pool.name, lease.backend, outcome.value
             )
+
+    def _tell(self, transition: Transition | None) -> None:
+        if transition is not None:
+            self._frontend.health_changed(self._frontend.pool.name, transition)
+
+    # -- what a backend says first, for strategies and rules that want to know ------------------
+
+    def _on_first_byte(self, seconds: float) -> None:
+        """Hear that the backend has sent its first byte, so long after there was something to say.
+
+        That is since the relay began, or the client's first byte came, whichever was later.
+        """
+        lease, record, frontend = self._lease, self._record, self._frontend
+        if lease is None or record.connected is None:
+            return
+        now = frontend.clock()
+        connecting = record.connected - lease.acquired_at
+        frontend.pool.observe_latency(lease, connecting + seconds, now=now)
+        if frontend.pool.rules.eject.first_byte:
+            self._tell(frontend.pool.observe_first_byte(lease, now=now))
+
+    def _judge_answer(self, backend: Connection) -> None:
+        """Hold it against a backend that it was the first to end, without a word."""
+        pool, lease = self._frontend.pool, self._lease
+        if lease is None or backend.moved or not backend.hung_up:
+            return
+        if pool.rules.eject.first_byte:
+            self._tell(pool.observe_no_answer(lease, now=self._frontend.clock()))
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -298,17 +342,22 @@ class Session:
                 backend.reset()
         if frontend.record is not None:
             self._complete_record(termination)
-        lease = self._lease
-        if lease is not None:
-            if client is not None and backend is not None:
-                counters = frontend.backend_counters[lease.position]
-                counters.bytes_up += client.moved
-                counters.bytes_down += backend.moved
-            frontend.pool.release(lease)
+        if self._lease is not None:
+            self._give_back(self._lease)
         frontend.active -= 1
         if frontend.record is not None:
             self._log(frontend.record)
         self._ended(self)
+
+    def _give_back(self, lease: Lease) -> None:
+        client, backend, frontend = self._client, self._backend, self._frontend
+        if client is not None and backend is not None:
+            counters = frontend.backend_counters[lease.position]
+            counters.bytes_up += client.moved
+            counters.bytes_down += backend.moved
+        elif lease.trial:  # it was never dialled: let the next one try
+            frontend.pool.observe(lease, Outcome.ABANDONED, now=frontend.clock())
+        frontend.queue.release(lease)
 
     def _log(self, sink: RecordSink) -> None:
         try:

@@ -20,7 +20,7 @@ from tcplb.dataplane.dial import (
     outcome_of,
     resolve,
 )
-from tcplb.dataplane.engine import Connection, LateDial, Life
+from tcplb.dataplane.engine import Connection, FirstByte, LateDial, Life
 from tcplb.dataplane.pipes import PipePool
 from tcplb.dataplane.poller import Attach, Poller, Waiting, resume, throw
 from tcplb.dataplane.quiet import QuietTimers
@@ -129,11 +129,15 @@ class SpliceEngine:
     # -- relaying -----------------------------------------------------------------------------
 
     def relay(
-        self, client: Any, backend: Any, timers: QuietTimers
+        self,
+        client: Any,
+        backend: Any,
+        timers: QuietTimers,
+        first_byte: FirstByte | None = None,
     ) -> Coroutine[Any, Any, Termination]:
-        """Carry bytes both ways until the session is over."""
+        """Carry bytes both ways until the session is over; tell `first_byte`, if it is given."""
         # Any: both are connections of this engine, made by `adopt` and `dial`.
-        return SpliceRelay(client, backend, timers).run(self.pipes)
+        return SpliceRelay(client, backend, timers).run(self.pipes, first_byte)
 
     async def shutdown(self) -> None:
         """Give up the late dials, and what is kept for sessions to come."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from select import EPOLLERR
 from types import coroutine
 
-from tcplb.dataplane.poller import EVENTS, Attach, Poller, Waiting, throw
+from tcplb.dataplane.poller import EVENTS, Attach, Poller, Waiting, resume, throw
 
 _PEEK_SIZE = 64 * 1024
 _ANSWER_READ_MAX = 1024 * 1024
@@ -34,6 +34,8 @@ class SpliceConnection:
         "descriptor",
         "fin_seen",
         "held",
+        "hung_up",
+        "in_wait",
         "lost",
         "moved",
         "on_lost",
@@ -44,11 +46,16 @@ class SpliceConnection:
         "socket",
         "wants_input",
         "wants_output",
+        "woken",
         "writer",
     )
 
     reader: Waiting
     writer: Waiting
+    in_wait: bool
+    """Whether its session is in `wait`."""
+    woken: bool
+    """Whether it may leave that."""
 
     def __init__(self, poller: Poller, sock: socket.SocketType) -> None:
         """Watch a connected `sock`, which is ours from now on. Raises OSError.
@@ -67,6 +74,7 @@ class SpliceConnection:
         self.cut_short = False
         """A reset came in place of the peer's FIN, not after one."""
         self.closed = False
+        self.hung_up = False
         self.moved = 0
         self.held = 0
         """Bytes taken from the other side that this one's kernel has not taken yet."""
@@ -134,6 +142,29 @@ class SpliceConnection:
             return 0
         # It can only be readable by an error, or by bytes that came with the acceptance.
         return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    async def wait(self, timeout: float, *, until_fin: bool) -> None:
+        """Wait for `wake`. Raises TimeoutError, and ConnectionResetError if the peer leaves."""
+        due = self.poller.loop.time() + timeout
+        self.woken, self.in_wait = False, True
+        try:
+            while not self.woken:
+                if self.lost or (until_fin and self.fin_seen):
+                    raise ConnectionResetError
+                await self._input(due)
+        finally:
+            self.in_wait = False
+
+    def wake(self) -> None:
+        """Let the session in `wait` go on, soon."""
+        self.woken = True
+        # Not at once: whoever calls is in the middle of its own end.
+        self.poller.loop.call_soon(self._wake_up)
+
+    def _wake_up(self) -> None:
+        if self.in_wait and self.wants_input:
+            self.wants_input = False
+            resume(self.reader)
 
     async def peek(self, beyond: int, timeout: float) -> bytes:
         """Return all bytes received so far, once there are more than `beyond` or a FIN came."""

@@ -6,6 +6,8 @@ from collections.abc import Generator
 from socket import SO_KEEPALIVE, SOL_SOCKET
 from types import coroutine
 
+from tcplb.dataplane.engine import FirstByte
+from tcplb.dataplane.first_byte import listen_for_first_byte
 from tcplb.dataplane.pipes import PipePool
 from tcplb.dataplane.poller import Attach, Waiting, resume
 from tcplb.dataplane.relay import NORMAL, Relay
@@ -21,21 +23,23 @@ class SpliceRelay(Relay[SpliceConnection]):
 
     _session: Waiting | None
 
-    async def run(self, pipes: PipePool) -> Termination:
+    async def run(self, pipes: PipePool, first_byte: FirstByte | None = None) -> Termination:
         """Relay until the session is over, then end both connections as its end demands."""
         client, backend, ended = self.client, self.backend, self.pump_ended
         self._session = None
         up = client.reader = backend.writer = pump(client, backend, pipes, ended)
         down = backend.reader = client.writer = pump(backend, client, pipes, ended)
         self._timer.watch(self)
+        if first_byte is not None:
+            listen_for_first_byte(client, backend, first_byte)
         try:
             # A pump takes its first step now, or with the first event of input.
             if client.readable:
-                resume(up)
+                resume(client.reader)
             else:
                 client.wants_input = True
             if backend.readable:
-                resume(down)
+                resume(backend.reader)
             else:
                 backend.wants_input = True
             termination = self.termination or await self._until_over()

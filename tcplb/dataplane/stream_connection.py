@@ -44,6 +44,8 @@ class StreamConnection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._closed = self._loop.create_future()
+        self._woken = False
+        self.hung_up = False
         self.moved = 0
 
     @classmethod
@@ -86,6 +88,20 @@ class StreamConnection(asyncio.Protocol):
                     raise ConnectionResetError
                 await self._more()
         return b"".join(self._received)
+
+    async def wait(self, timeout: float, *, until_fin: bool) -> None:
+        """Wait for `wake`. Raises TimeoutError, and ConnectionResetError if the peer leaves."""
+        self._woken = False
+        async with asyncio.timeout(timeout):
+            while not self._woken:
+                if self._lost or (until_fin and self._fin_received):
+                    raise ConnectionResetError
+                await self._more()
+
+    def wake(self) -> None:
+        """Let the session in `wait` go on, soon."""
+        self._woken = True
+        _wake(self._reader)
 
     async def _more(self) -> None:
         self._reader = self._loop.create_future()

@@ -8,7 +8,7 @@ from socket import SocketType, socket
 from typing import cast
 
 from tcplb.dataplane.dial import connect, outcome_of
-from tcplb.dataplane.engine import Connection, LateDial, Life
+from tcplb.dataplane.engine import Connection, FirstByte, LateDial, Life
 from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.stream_connection import StreamConnection
 from tcplb.dataplane.streams_relay import StreamsRelay
@@ -67,15 +67,19 @@ class StreamsEngine:
         return None
 
     async def relay(
-        self, client: Connection, backend: Connection, timers: QuietTimers
+        self,
+        client: Connection,
+        backend: Connection,
+        timers: QuietTimers,
+        first_byte: FirstByte | None = None,
     ) -> Termination:
-        """Carry bytes both ways until the session is over."""
+        """Carry bytes both ways until the session is over; tell `first_byte`, if it is given."""
         relay = StreamsRelay(
             cast(StreamConnection, client),  # both were made by `adopt` and `dial` above
             cast(StreamConnection, backend),
             timers,
         )
-        return await relay.run()
+        return await relay.run(first_byte)
 
     async def shutdown(self) -> None:
         """Give up the late dials."""

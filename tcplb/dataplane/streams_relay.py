@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
+from tcplb.dataplane.engine import FirstByte
 from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.relay import PumpEnd, Relay
 from tcplb.dataplane.stream_connection import StreamConnection
 from tcplb.dataplane.termination import Termination
 
 
-async def pump(source: StreamConnection, sink: StreamConnection) -> PumpEnd:
-    """Carry bytes from `source` to `sink` until one of them ends. At most one chunk is held."""
+async def pump(
+    source: StreamConnection, sink: StreamConnection, spoke: Callable[[], None]
+) -> PumpEnd:
+    """Carry bytes from `source` to `sink` until one of them ends. At most one chunk is held.
+
+    `spoke` is called when the first bytes have come.
+    """
     while True:
         try:
             data = await source.receive()
@@ -19,6 +27,8 @@ async def pump(source: StreamConnection, sink: StreamConnection) -> PumpEnd:
             return PumpEnd.SOURCE_RESET
         if not data:
             return PumpEnd.FIN
+        if not source.moved:
+            spoke()
         try:
             await sink.send(data)
         except ConnectionResetError:
@@ -39,11 +49,21 @@ class StreamsRelay(Relay[StreamConnection]):
         self._up: asyncio.Task[PumpEnd]
         self._down: asyncio.Task[PumpEnd]
 
-    async def run(self) -> Termination:
+    async def run(self, first_byte: FirstByte | None = None) -> Termination:
         """Relay until the session is over, then end both connections as its end demands."""
         client, backend = self.client, self.backend
-        self._up = asyncio.create_task(pump(client, backend), name="pump up")
-        self._down = asyncio.create_task(pump(backend, client), name="pump down")
+        since = time.monotonic()
+
+        def client_spoke() -> None:
+            nonlocal since  # a backend that has nothing to answer yet is not slow
+            since = time.monotonic()
+
+        def backend_spoke() -> None:
+            if first_byte is not None:
+                first_byte(max(0.0, time.monotonic() - since))
+
+        self._up = asyncio.create_task(pump(client, backend, client_spoke), name="pump up")
+        self._down = asyncio.create_task(pump(backend, client, backend_spoke), name="pump down")
         self._up.add_done_callback(self._task_done)
         self._down.add_done_callback(self._task_done)
         self._timer.watch(self)

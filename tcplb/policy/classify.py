@@ -7,7 +7,6 @@ hello is known for what it is as soon as its bytes say so, not after a time-out.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -92,15 +91,12 @@ def origin_form(target: bytes) -> bytes:
     return b"/"
 
 
-def client_key(host: str) -> bytes:
-    """Return the key for a client's address, without its port.
+def first_line(data: bytes) -> bytes | Verdict:
+    """Return the first line of a connection in any protocol, without its line end (LF or CRLF).
 
-    An IPv4 address that came through an IPv6 socket is the same client as over IPv4, and an IPv6
-    zone (``%eth0``) is the server's own business.
+    `NEED_MORE` means that it has not ended yet, `NOT_HTTP` that it is too long to be one.
     """
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host.encode()
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address).encode()
+    line, newline, _ = data.partition(b"\n")
+    if len(line) > MAX_FIRST_LINE + 1:
+        return NOT_HTTP
+    return line.removesuffix(b"\r") if newline else NEED_MORE

@@ -1,244 +1,81 @@
-"""Passive health: who is ejected after failed connects, for how long, and how it comes back.
+"""Whether a backend is usable: what the operator, the checks and the clients' connects say of it.
 
 ::
 
-              `failures` failures in a row, and another backend is usable
-      ┌──────┐ ─────────────────────────────────────────────────────────▶ ┌─────────┐
-      │  IN  │                                                            │ EJECTED │ ◀─┐
-      └──────┘ ◀──────────────────────────────────────────────────┐      └─────────┘   │
-          any connect that succeeds                               │     time is over │   │ the trial
-                                                                  │                ▼ │   │ failed:
-                                                                  │      ┌──────────┐    │ longer
-                                                                  └───── │ ON_TRIAL │ ───┘
-                                                                         └──────────┘
+    operator        enabled ◀──▶ draining ◀──▶ disabled        `set_mode`
+    active checks   up ◀──▶ down                               `learn`, from the prober
+    passive         in ──▶ ejected ◀──▶ on trial ──▶ in        `observe`, and `learn` from others
 
-The tracker is told what happened and when; it reads no clock and draws from the `Random` it is
-given, so a test needs neither sleep nor patch.
+    usable  =  enabled  and  up  and  in
+
+The three know nothing of each other, with one exception: a check that passes ends an ejection,
+which the prober's owner tells as a return (`State.IN`). One that is ejected, enabled and up is
+admitted once its trial is due; see `ejection`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
-from math import inf
-from random import Random
+from tcplb.policy.ejection import EjectPolicy, FailureTracker
+from tcplb.policy.transition import Checked, Mode, State, Transition
 
-from tcplb.policy.outcome import Outcome
-
-LEARNT_GRACE = 1.0
-"""Seconds that other processes leave to the one that ejected a backend, to try it first."""
+_ENABLED = Mode.ENABLED  # in Python 3.11, reading a member off its enum takes 120 ns
+_UP = Checked.UP
+_IN = State.IN
 
 
-@dataclass(frozen=True, slots=True)
-class EjectPolicy:
-    """When to eject, and for how long. Times are in seconds.
+class Health:
+    """What is thought of one backend. All times are seconds of one clock."""
 
-    The n-th ejection in a row lasts ``min(base_time + (n - 1) * step, max_time)``, times a random
-    factor within 1 ± `jitter`, so that many balancers do not come back in the same instant.
-    """
+    __slots__ = ("checked", "mode", "name", "tracker")
 
-    failures: int = 3
-    base_time: float = 5.0
-    step: float = 5.0
-    max_time: float = 60.0
-    jitter: float = 0.1
+    def __init__(self, name: str, eject: EjectPolicy, mode: Mode = Mode.ENABLED) -> None:
+        self.name = name
+        self.mode = mode
+        self.checked = Checked.UP
+        self.tracker = FailureTracker(name, eject)
 
-    def duration(self, ejections: int, rng: Random) -> float:
-        """Return the length in seconds of ejection number `ejections` in a row (from 1)."""
-        seconds = min(self.base_time + (ejections - 1) * self.step, self.max_time)
-        return seconds * rng.uniform(1 - self.jitter, 1 + self.jitter)
+    @property
+    def enabled(self) -> bool:
+        """Whether the operator wants it used."""
+        return self.mode is _ENABLED
 
-
-class State(Enum):
-    """What passive health says of a backend."""
-
-    IN = "in"
-    EJECTED = "ejected"
-    ON_TRIAL = "on trial"
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of state that is worth a log line, with the evidence for it.
-
-    It is also the news of it for other processes, which `FailureTracker.learn` takes. Times are
-    seconds of a clock that they share.
-    """
-
-    backend: str
-    state: State
-    reason: str
-    until: float = 0.0
-    """When the ejection is over, or when the trial has ended at the latest; 0 for a return."""
-    ejections: int = 0
-    """How many ejections in a row this one makes."""
-    at: float = field(default=0.0, compare=False)
-    """How old the evidence is: when the last dial that failed began, or the one succeeded."""
-
-    def __str__(self) -> str:
-        return f"backend {self.backend} {self.reason}"
-
-
-_IN = State.IN  # in Python 3.11, reading a member off its enum takes 120 ns
-
-
-class FailureTracker:
-    """The consecutive-failure tracker of one backend. All times are seconds of one clock."""
-
-    __slots__ = (
-        "_ejections",
-        "_evidence_at",
-        "_failures",
-        "_first_failure_at",
-        "_last_success_at",
-        "_name",
-        "_policy",
-        "_trial_due_at",
-        "state",
-    )
-
-    def __init__(self, name: str, policy: EjectPolicy) -> None:
-        self._name = name
-        self._policy = policy
-        self.state = State.IN
-        self._failures = 0
-        self._first_failure_at = 0.0
-        self._last_success_at = -inf
-        self._ejections = 0
-        self._evidence_at = -inf  # how old the evidence is that it is out or on trial
-        self._trial_due_at = inf  # if it is not in; inf while a trial of this process is out
+    @property
+    def usable(self) -> bool:
+        """Whether nothing speaks against it."""
+        return self.mode is _ENABLED and self.checked is _UP and self.tracker.state is _IN
 
     def admits(self, now: float) -> bool:
-        """Whether a connection may be sent there: it is in, or its trial is due."""
-        return self.state is _IN or now >= self._trial_due_at
+        """Whether a connection may be sent there: it is usable, or its trial is due."""
+        return self.mode is _ENABLED and self.checked is _UP and self.tracker.admits(now)
 
     def trial_due(self, now: float) -> bool:
-        """Whether the ejection is over and nobody has been sent to try yet."""
-        return self.state is not _IN and now >= self._trial_due_at
+        """Whether a connection that is sent there now is its trial."""
+        return self.checked is _UP and self.tracker.trial_due(now)
 
-    def begin_trial(self) -> None:
-        """Let one connection through; the rest pass by until `observe` hears how it went."""
-        self.state = State.ON_TRIAL
-        self._trial_due_at = inf
-
-    def observe(
-        self,
-        outcome: Outcome,
-        *,
-        started_at: float,
-        now: float,
-        trial: bool,
-        may_eject: bool,
-        rng: Random,
-    ) -> Transition | None:
-        """Record how a dial begun at `started_at` ended, and return the change it caused, if any.
-
-        `trial` says that this dial was the trial. `may_eject` is False for the last usable backend
-        of a pool: its failures are counted, but it stays in.
-        """
-        if outcome is Outcome.CONNECTED:
-            return self.succeed(now)
-        # A trial that hung while another connect brought the backend back, or while it was ejected
-        # anew, is not the one that is out now.
-        trial = trial and self.state is State.ON_TRIAL and started_at > self._evidence_at
-        if not outcome.blames_backend:
-            if trial:  # nothing was learnt: the next connection may try
-                self.state = State.EJECTED
-                self._trial_due_at = now
+    def set_mode(self, mode: Mode, reason: str, *, now: float) -> Transition | None:
+        """Do what the operator says; return the change, if it is one."""
+        if mode is self.mode:
             return None
-        if trial:
-            return self._eject(started_at, now, rng, f"its trial connect was {outcome.value}")
-        # A dial begun before the last success is old news: a backend that was out for a moment
-        # must not be ejected when the dials of that moment time out one by one.
-        if self.state is not State.IN or started_at < self._last_success_at:
-            return None
-        return self._fail(outcome, started_at, now, may_eject=may_eject, rng=rng)
-
-    def succeed(self, now: float) -> Transition | None:
-        """Record that a dial connected, and return the change it caused, if any."""
-        self._failures = 0
-        self._last_success_at = now
-        if self.state is _IN:
-            return None
-        self._come_back()
-        return Transition(self._name, State.IN, "is back: a connect succeeded", at=now)
+        self.mode = mode
+        return Transition(self.name, mode, f"is {mode.value}: {reason}", at=now)
 
     def learn(self, news: Transition, *, now: float, may_eject: bool) -> bool:
-        """Take over the verdict of another process; return whether it was news here.
-
-        Of two verdicts the one with the later evidence counts, in whatever order they come. The
-        process that reached it has the first go: what is learnt holds here `LEARNT_GRACE` longer,
-        and not for ever, in case that process has no traffic or has died.
-        """
-        if news.at < max(self._last_success_at, self._evidence_at):
-            return False
+        """Take over a verdict that was reached elsewhere; return whether it was news here."""
         match news.state:
-            case State.IN:
-                return self._learn_return(news)
-            case State.EJECTED:
-                return now < news.until and self._learn_ejection(news, may_eject=may_eject)
-            case State.ON_TRIAL:
-                return now < news.until and self._learn_trial(news)
+            case Mode():
+                return self.set_mode(news.state, news.reason, now=now) is not None
+            case Checked():
+                known, self.checked = self.checked, news.state
+                return known is not news.state
+            case State():
+                return self.tracker.learn(news, now=now, may_eject=may_eject)
 
-    def _learn_return(self, news: Transition) -> bool:
-        self._last_success_at = news.at
-        if self.state is State.IN:
-            return False
-        self._come_back()
-        return True
-
-    def _learn_ejection(self, news: Transition, *, may_eject: bool) -> bool:
-        if self.state is State.IN and not may_eject:
-            return False
-        self.state = State.EJECTED
-        self._failures = 0
-        self._ejections = news.ejections
-        self._pass_by(news)
-        return True
-
-    def _learn_trial(self, news: Transition) -> bool:
-        # A trial that failed is told of with the time of its beginning: then that it had begun is
-        # old news. And our own trial has an end of its own, which is better evidence.
-        over = news.at == self._evidence_at
-        own_is_out = self._trial_due_at == inf
-        if over or own_is_out or self.state is State.IN:
-            return False
-        self.state = State.ON_TRIAL
-        self._pass_by(news)
-        return True
-
-    def _pass_by(self, news: Transition) -> None:
-        self._evidence_at = news.at
-        self._trial_due_at = news.until + LEARNT_GRACE
-
-    def _come_back(self) -> None:
-        self.state = State.IN
-        self._ejections = 0
-
-    def _fail(
-        self, outcome: Outcome, started_at: float, now: float, *, may_eject: bool, rng: Random
-    ) -> Transition | None:
-        if self._failures == 0:
-            self._first_failure_at = started_at
-        self._failures += 1
-        if self._failures < self._policy.failures or not may_eject:
-            return None
-        took = (now - self._first_failure_at) * 1000
-        evidence = f"{self._failures} connects in a row failed in {took:.0f} ms, the last one "
-        return self._eject(started_at, now, rng, evidence + outcome.value)
-
-    def _eject(self, started_at: float, now: float, rng: Random, evidence: str) -> Transition:
-        self._ejections += 1
-        seconds = self._policy.duration(self._ejections, rng)
-        self.state = State.EJECTED
-        self._failures = 0
-        self._evidence_at = started_at
-        self._trial_due_at = now + seconds
-        return Transition(
-            self._name,
-            State.EJECTED,
-            f"ejected for {seconds:.1f} s: {evidence}",
-            until=self._trial_due_at,
-            ejections=self._ejections,
-            at=started_at,
-        )
+    def objection(self, now: float) -> str | None:
+        """Return in words what speaks against sending a connection there, if anything."""
+        if self.mode is not _ENABLED:
+            return self.mode.value
+        if self.checked is not _UP:
+            return self.checked.value
+        if not self.tracker.admits(now):
+            return self.tracker.state.value
+        return None

@@ -13,6 +13,7 @@ class Outcome(Enum):
     TIMED_OUT = "timed out"
     UNREACHABLE = "unreachable"
     UNRESOLVED = "name not resolved"
+    NO_ANSWER = "closed before its first byte"
     NO_RESOURCES = "no local file descriptor, port or memory"
     ABANDONED = "abandoned"
 
@@ -27,5 +28,5 @@ class Outcome(Enum):
 
 
 _BACKENDS_FAULT = frozenset(
-    {Outcome.REFUSED, Outcome.TIMED_OUT, Outcome.UNREACHABLE, Outcome.UNRESOLVED}
+    {Outcome.REFUSED, Outcome.TIMED_OUT, Outcome.UNREACHABLE, Outcome.UNRESOLVED, Outcome.NO_ANSWER}
 )

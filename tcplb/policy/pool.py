@@ -3,22 +3,59 @@
 The strategy orders; the pool filters by health, by limits and by what the session has tried.
 Choosing and counting have no `await` between them, so a burst of clients cannot all choose the
 same backend before the first one is counted.
+
+What a pick goes through, and each step is used only if the one before gave nothing::
+
+    for each tier, the lowest first:
+        usable ones, those whose trial is due, and in panic all that are enabled
+        1. those with room, neither coming back nor over the bound of load
+        2. those with room
+        some were there, but all full:  no lease: the session may wait
+    nobody's verdict is trusted: all that are enabled, with room
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 
+from xxhash import xxh64_intdigest
+
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy, FailureTracker, State, Transition
-from tcplb.policy.names import HashKey
+from tcplb.policy.bounded_load import slots
+from tcplb.policy.ejection import EjectPolicy, FailureTracker
+from tcplb.policy.health import Health
+from tcplb.policy.names import KeyRule
 from tcplb.policy.occupancy import LocalOccupancy, Occupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.strategy import Strategy
+from tcplb.policy.queue import QueuePolicy
+from tcplb.policy.retry import RetryPolicy
+from tcplb.policy.slow_start import share_after
+from tcplb.policy.strategy import StrategyMaker
+from tcplb.policy.tier import Place, Tier
+from tcplb.policy.transition import Mode, State, Transition
 
 _CONNECTED = Outcome.CONNECTED  # in Python 3.11, reading a member off its enum takes 120 ns
+_IN = State.IN
+_RETURN_SEED = 0x5EED
+"""Apart from the seeds that place keys: which keys come back first is to be independent of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRules:
+    """What a pool goes by besides its strategy."""
+
+    key_rule: KeyRule = field(default_factory=KeyRule)
+    hash_balance_factor: int = 0
+    """The most load of a backend in percent of the average, for keyed strategies; 0: no bound."""
+    slow_start: float = 0.0
+    """Seconds in which the weight of a backend that has come back grows; 0: at once."""
+    panic_threshold: int = 0
+    """Percent of a tier's backends; if fewer are usable, all are used."""
+    eject: EjectPolicy = field(default_factory=EjectPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    queue: QueuePolicy = field(default_factory=QueuePolicy)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,41 +68,66 @@ class Lease:
     acquired_at: float
     position: int
     """The backend's position in its pool, by which it is counted."""
-    tracker: FailureTracker
-    """The backend's health. Like `position`, here so that nobody has to look it up again."""
+    place: Place
+    """Here so that nobody has to look it up again."""
+
+    @property
+    def tracker(self) -> FailureTracker:
+        """The backend's passive health."""
+        return self.place.health.tracker
 
 
 class Pool:
     """Some backends, the strategy that orders them, and what is known of their health.
 
-    `occupancy` counts the leases; without it, this process counts for itself. A strategy that
-    goes by these counts has to be made with the same one.
+    `make` makes the strategy of each tier. `occupancy` counts the leases; without it, this process
+    counts for itself.
     """
 
     def __init__(
         self,
         name: str,
         backends: Sequence[Backend],
-        strategy: Strategy,
+        make: StrategyMaker,
         *,
         rng: Random,
-        hash_key: HashKey = HashKey.AUTO,
-        eject: EjectPolicy | None = None,
+        rules: PoolRules | None = None,
         occupancy: Occupancy | None = None,
+        modes: Mapping[str, Mode] | None = None,
     ) -> None:
         self.name = name
         self.backends = tuple(backends)
-        self.strategy = strategy
-        self.hash_key = hash_key
+        self.rules = rules = rules or PoolRules()
         self.active_total = 0
         """Leases that this process has out; `occupancy` may count those of others too."""
         self._rng = rng
         self._occupancy = LocalOccupancy(len(backends)) if occupancy is None else occupancy
-        eject = eject or EjectPolicy()
+        modes = modes or {}
         self._places = {
-            backend.name: (position, FailureTracker(backend.name, eject))
+            backend.name: Place(
+                backend,
+                position,
+                Health(backend.name, rules.eject, modes.get(backend.name, Mode.ENABLED)),
+            )
             for position, backend in enumerate(backends)
         }
+        self.tiers = self._make_tiers(make)
+        self.keyed = any(tier.strategy.keyed for tier in self.tiers)
+        """Whether it matters which key `acquire` is given."""
+        self.measures = any(hasattr(tier.strategy, "observe") for tier in self.tiers)
+        """Whether the strategy wants to know latencies: `observe_latency`."""
+        self._bounded = self.keyed and rules.hash_balance_factor > 0
+        self._coming_back: set[Place] = set()
+
+    def _make_tiers(self, make: StrategyMaker) -> tuple[Tier, ...]:
+        places = self._places.values()
+        numbers = sorted({backend.tier for backend in self.backends})
+        return tuple(
+            Tier([place for place in places if place.backend.tier == number], make, self._occupancy)
+            for number in numbers
+        )
+
+    # -- choose and count ---------------------------------------------------------------------
 
     def acquire(self, key: bytes, *, now: float, exclude: Collection[str] = ()) -> Lease | None:
         """Choose the first usable backend in the order of `key`, and count it.
@@ -75,40 +137,170 @@ class Pool:
         verdict is trusted and the first of them is used all the same: it may have come back, and
         the client has nothing to lose. None means there is none left, or `full` ones only.
         """
-        distrusted: list[Backend] = []
-        for backend in self.strategy.order(key):
-            if backend.name in exclude:
-                continue
-            if not self._places[backend.name][1].admits(now):
-                distrusted.append(backend)
-            elif lease := self._enter(backend, now):
+        if self._coming_back:
+            self._grow(now)
+        distrusted: list[Place] = []
+        for tier in self.tiers:
+            lease, full = self._pick(tier, key, now, exclude, distrusted)
+            if lease is not None:
                 return lease
-        for backend in distrusted:
-            if lease := self._enter(backend, now):
+            if full:
+                return None
+        return self._enter_first(distrusted, now)
+
+    def _pick(
+        self,
+        tier: Tier,
+        key: bytes,
+        now: float,
+        exclude: Collection[str],
+        distrusted: list[Place],
+    ) -> tuple[Lease | None, bool]:
+        """Return a lease on a backend of `tier`; without one, whether it was for want of room.
+
+        Those that health speaks against are added to `distrusted`, in their order.
+        """
+        places, panics = self._places, tier.panics(self.rules.panic_threshold)
+        choosy = self._bounded or bool(self._coming_back)
+        held_back: list[Place] = []
+        full = False
+        for backend in tier.strategy.order(key, now):
+            place = places[backend.name]
+            if exclude and backend.name in exclude:
+                continue
+            if not (place.usable or _admits(place.health, now, panics=panics)):
+                if place.health.enabled:
+                    distrusted.append(place)
+                continue
+            if choosy and self._holds_back(place, key):
+                held_back.append(place)
+            elif lease := self._enter(place, now):
+                return lease, False
+            else:
+                full = True
+        return self._enter_first(held_back, now), full or bool(held_back)
+
+    def _enter_first(self, places: Sequence[Place], now: float) -> Lease | None:
+        for place in places:
+            if lease := self._enter(place, now):
                 return lease
         return None
+
+    def _enter(self, place: Place, now: float) -> Lease | None:
+        backend = place.backend
+        if not self._occupancy.try_enter(place.position, backend.max_connections):
+            return None
+        self.active_total += 1
+        trial = not place.usable and place.health.trial_due(now)
+        if trial:
+            place.health.tracker.begin_trial()
+        return Lease(backend, trial, now, place.position, place)
+
+    def acquire_freed(
+        self, freed: Lease, *, now: float, exclude: Collection[str] = ()
+    ) -> Lease | None:
+        """Choose the backend on which `freed` has just made room, for a session that waits.
+
+        When all were full it is the only one with room, so its place in the order does not matter.
+        """
+        place = freed.place
+        if place.backend.name in exclude or not place.health.admits(now):
+            return None
+        return self._enter(place, now)
+
+    def release(self, lease: Lease) -> None:
+        """Give `lease` back: its connection is over, or never came about."""
+        self._occupancy.leave(lease.position)
+        self.active_total -= 1
 
     def full(self, exclude: Collection[str] = ()) -> bool:
         """Whether it was for want of room that `acquire` gave None for this same `exclude`.
 
-        If so, every backend of positive weight that `exclude` leaves is at its `max_connections`;
-        if not, there is no such backend.
+        If so, each usable backend that `exclude` leaves is at its `max_connections`, or each
+        enabled one if none is usable; if not, there is no such backend.
         """
         # It does not ask the occupancy: room may have been made since, in another process.
-        return any(backend.weight > 0 and backend.name not in exclude for backend in self.backends)
+        return any(
+            place.backend.weight > 0 and place.health.enabled and name not in exclude
+            for name, place in self._places.items()
+        )
+
+    # -- holding back -------------------------------------------------------------------------
+
+    def _holds_back(self, place: Place, key: bytes) -> bool:
+        """Whether others are to be preferred, as far as there are any with room."""
+        if place.share < 1 and not place.tier.strategy.by_load and self._withholds(place, key):
+            return True
+        return self._bounded and self.saturated(place.backend)
+
+    def _withholds(self, place: Place, key: bytes) -> bool:
+        """Whether a backend that is coming back leaves this connection to others.
+
+        Strategies by load have its lower weight in their counts. For the others, a part of the
+        connections passes it by: of a keyed strategy always the same keys, so each key moves back
+        once and stays.
+        """
+        if not place.tier.strategy.keyed:
+            return self._rng.random() >= place.share
+        return xxh64_intdigest(key, _RETURN_SEED) >= place.share * 2.0**64
+
+    def saturated(self, backend: Backend) -> bool:
+        """Whether `backend` has as many connections as the bound of load gives it."""
+        factor, place = self.rules.hash_balance_factor, self._places[backend.name]
+        if not factor:
+            return False
+        bound = slots(self._occupancy.total() + 1, factor, backend.weight, place.tier.usable_weight)
+        return self._occupancy.active(place.position) >= bound
+
+    def _grow(self, now: float) -> None:
+        """Set the shares of the backends that are coming back to what they are by now."""
+        for place in tuple(self._coming_back):
+            share = share_after(now - place.since, self.rules.slow_start)
+            place.tier.set_share(place, share)
+            if share >= 1 or not place.usable:
+                self._coming_back.discard(place)
+
+    # -- health -------------------------------------------------------------------------------
 
     def observe(self, lease: Lease, outcome: Outcome, *, now: float) -> Transition | None:
         """Tell health how the dial of `lease` ended; return the change that this caused, if any."""
+        place, tracker = lease.place, lease.place.health.tracker
         if outcome is _CONNECTED:  # nearly always: it needs none of the rest
-            return lease.tracker.succeed(now)
-        return lease.tracker.observe(
+            if self.rules.eject.first_byte and tracker.state is _IN:
+                return None  # `observe_first_byte` or `observe_no_answer` will tell
+            return self._changed(place, tracker.succeed(now), now)
+        transition = tracker.observe(
             outcome,
             started_at=lease.acquired_at,
             now=now,
             trial=lease.trial,
-            may_eject=self._another_is_in(lease.backend),
+            may_eject=self._may_eject(place),
             rng=self._rng,
         )
+        return self._changed(place, transition, now)
+
+    def observe_first_byte(self, lease: Lease, *, now: float) -> Transition | None:
+        """Tell health that the backend of `lease` has sent something: it works."""
+        return self._changed(lease.place, lease.place.health.tracker.succeed(now), now)
+
+    def observe_no_answer(self, lease: Lease, *, now: float) -> Transition | None:
+        """Tell health that the backend of `lease` ended its connection before its first byte."""
+        place = lease.place
+        transition = place.health.tracker.observe(
+            Outcome.NO_ANSWER,
+            started_at=now,
+            now=now,
+            trial=False,
+            may_eject=self._may_eject(place),
+            rng=self._rng,
+        )
+        return self._changed(place, transition, now)
+
+    def observe_latency(self, lease: Lease, seconds: float, *, now: float) -> None:
+        """Tell the strategy how long the backend took to connect and to send its first byte."""
+        observe = getattr(lease.place.tier.strategy, "observe", None)
+        if observe is not None:
+            observe(lease.backend, seconds, now)
 
     def trial_begun(self, lease: Lease, *, until: float) -> Transition:
         """Return the news that the trial of `lease` is out, for the other processes.
@@ -124,43 +316,69 @@ class Pool:
         )
 
     def learn(self, news: Transition, *, now: float) -> bool:
-        """Take over a verdict that another process has reached; return whether it was news here.
+        """Take over what was found elsewhere; return whether it was news here.
 
-        The last usable backend of this pool stays in, as when its own dials fail: of two
-        backends, two processes may each have ejected the other one in the same instant.
+        It comes from another process, from active checks or from the operator. The last usable
+        backend of this pool stays in, as when its own dials fail: of two backends, two processes
+        may each have ejected the other one in the same instant.
         """
         place = self._places.get(news.backend)
         if place is None:
             return False
-        position, tracker = place
-        return tracker.learn(news, now=now, may_eject=self._another_is_in(self.backends[position]))
+        learnt = place.health.learn(news, now=now, may_eject=self._may_eject(place))
+        self._update(place, now)
+        return learnt
 
-    def release(self, lease: Lease) -> None:
-        """Give `lease` back: its connection is over, or never came about."""
-        self._occupancy.leave(lease.position)
-        self.active_total -= 1
+    def _changed(
+        self, place: Place, transition: Transition | None, now: float
+    ) -> Transition | None:
+        if transition is not None:
+            self._update(place, now)
+        return transition
+
+    def _update(self, place: Place, now: float) -> None:
+        """Take note of a change in a backend's health."""
+        usable = place.health.usable
+        came_back = usable and not place.usable
+        place.usable = usable
+        place.tier.count()
+        if came_back and self.rules.slow_start:
+            place.since = now
+            self._coming_back.add(place)
+            self._grow(now)
+
+    def _may_eject(self, place: Place) -> bool:
+        """Whether one more may be ejected: never the last usable one, and not too many at once.
+
+        Source: Envoy's ``max_ejection_percent``; one may always be.
+        """
+        weighted = [other for other in self._places.values() if other.backend.weight > 0]
+        if not any(other.usable for other in weighted if other is not place):
+            return False
+        ejected = sum(
+            other.health.tracker.state is not _IN for other in weighted if other is not place
+        )
+        most = len(weighted) * self.rules.eject.max_ejected_percent // 100
+        return ejected < max(1, most)
+
+    # -- look ---------------------------------------------------------------------------------
 
     def active(self, backend: Backend) -> int:
         """Return the number of leases out on `backend`, in all processes that share them."""
-        return self._occupancy.active(self._places[backend.name][0])
+        return self._occupancy.active(self._places[backend.name].position)
 
     def state(self, backend: Backend) -> State:
         """Return what passive health says of `backend`."""
-        return self._places[backend.name][1].state
+        return self._places[backend.name].health.tracker.state
 
-    def _enter(self, backend: Backend, now: float) -> Lease | None:
-        position, tracker = self._places[backend.name]
-        if not self._occupancy.try_enter(position, backend.max_connections):
-            return None
-        self.active_total += 1
-        trial = tracker.trial_due(now)
-        if trial:
-            tracker.begin_trial()
-        return Lease(backend, trial, now, position, tracker)
+    def health(self, backend: Backend) -> Health:
+        """Return all that is thought of `backend`."""
+        return self._places[backend.name].health
 
-    def _another_is_in(self, backend: Backend) -> bool:
-        return any(
-            self.state(other) is State.IN
-            for other in self.backends
-            if other.weight > 0 and other.name != backend.name
-        )
+    def shares(self) -> Mapping[str, float]:
+        """Return the fraction of new connections each backend of the first tier is meant to get."""
+        return self.tiers[0].strategy.shares() if self.tiers else {}
+
+
+def _admits(health: Health, now: float, *, panics: bool) -> bool:
+    return health.enabled if panics else health.admits(now)

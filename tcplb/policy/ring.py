@@ -28,6 +28,7 @@ class HashRing:
     """Yields backends clockwise from the key's place. A look-up costs one hash and one bisect."""
 
     keyed = True
+    by_load = False
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = [backend for backend in backends if backend.weight > 0]
@@ -37,7 +38,7 @@ class HashRing:
         self._points: list[int] = list(points.keys())
         self._owners: list[Backend] = list(points.values())
 
-    def order(self, key: bytes) -> Iterator[Backend]:
+    def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         """Yield each backend once: the owner of `key`, then the next distinct ones along the ring.
 
         The walk ends after one lap at the latest.

@@ -26,6 +26,7 @@ class RoundRobin:
     """
 
     keyed = False
+    by_load = False
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = [backend for backend in backends if backend.weight > 0]
@@ -36,7 +37,7 @@ class RoundRobin:
         self._turns: list[Backend] = []
         self._next_turn = 0
 
-    def order(self, key: bytes = b"") -> Iterator[Backend]:
+    def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         """Yield each backend once, in the order of their turns; at most one cycle is looked at."""
         if not self._backends:
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tcplb.policy.names import StrategyName
 from tests.cli.invoke import invoke
 from tests.processes import WAIT
 
@@ -46,7 +47,7 @@ def test_a_shell_that_is_known_is_needed(arguments: tuple[str, ...]) -> None:
     [
         ("tcplb ", ["bench", "check", "completion", "config", "demo", "serve"]),
         ("tcplb serve --stra", ["--strategy"]),
-        ("tcplb serve --strategy ", ["round-robin", "hash", "least-connections"]),
+        ("tcplb serve --strategy ", [name.value for name in StrategyName]),
         ("tcplb config s", ["schema", "show"]),
     ],
 )
@@ -65,7 +66,7 @@ def test_what_is_offered_for_the_last_word(words: str, offers: list[str]) -> Non
 @pytest.mark.skipif(shutil.which("bash") is None, reason="not installed: bash")
 def test_bash_completes_with_the_script() -> None:
     press_tab = (
-        'eval "$(tcplb completion bash)"; COMP_WORDS=(tcplb serve --hash); COMP_CWORD=2; '
+        'eval "$(tcplb completion bash)"; COMP_WORDS=(tcplb serve --hash-k); COMP_CWORD=2; '
         "_tcplb_completion tcplb; echo ${COMPREPLY[@]}"
     )
     done = subprocess.run(

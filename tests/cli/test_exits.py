@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from tcplb.cli.exits import Exit, exit_for
-from tcplb.errors import BindError, ConfigError, LogFileError, Problem, TcplbError, WorkerError
+from tcplb.errors import (
+    BindError,
+    ConfigError,
+    LogFileError,
+    Problem,
+    StrategyError,
+    TcplbError,
+    WorkerError,
+)
 
 
 def errors(*wheres: str) -> ConfigError:
@@ -24,6 +32,7 @@ CODES: list[tuple[TcplbError, int]] = [
     (errors("tcplb.toml:1", "--log-level"), 3),
     (errors("TCPLB_prod.toml:1"), 3),
     (errors("--strange-name.toml:1"), 3),
+    (StrategyError("a function"), 3),
     (BindError("a port"), 4),
 ]
 

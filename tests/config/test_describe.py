@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,10 @@ from tcplb.config.describe import json_schema, to_toml
 from tcplb.config.models import Config
 from tcplb.config.overrides import Override
 from tcplb.config.settings import Settings, load
+from tcplb.policy.names import HashKey, StrategyName
 from tests.config.conftest import LoadText
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "tcplb.toml"
 
 NAMES = st.from_regex(r"\A[A-Za-z0-9._:%\[\]-]{1,8}\Z")
 DURATIONS = st.builds(
@@ -28,34 +32,95 @@ def table(**optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
     return st.fixed_dictionaries({}, optional=optional)
 
 
-def backend_tables(name: str, port: int, weight: int, limit: int) -> dict[str, object]:
-    return {
-        "name": name,
-        "address": f"host.{port}:{port}",
-        "weight": weight,
-        "max_connections": limit,
-    }
+COUNTS = st.integers(0, 1_000_000_000)
+PRIORITIES = st.one_of(
+    table(tier=st.integers(0, 15)), table(tier=st.integers(0, 1), backup=st.booleans())
+)
+
+
+def backend_tables(
+    name: str, port: int, priority: dict[str, object], rest: dict[str, object]
+) -> dict[str, object]:
+    return {"name": name, "address": f"host.{port}:{port}", **priority, **rest}
 
 
 BACKENDS = st.lists(
-    st.builds(backend_tables, NAMES, st.integers(1, 65535), st.integers(0, 256), st.integers(0)),
+    st.builds(
+        backend_tables,
+        NAMES,
+        st.integers(1, 65535),
+        PRIORITIES,
+        table(
+            weight=st.integers(0, 256),
+            max_connections=COUNTS,
+            state=st.sampled_from(["enabled", "draining", "disabled"]),
+            check_port=st.integers(0, 65535),
+        ),
+    ),
     min_size=1,
     max_size=3,
     unique_by=lambda backend: str(backend["name"]),
 )
 EJECTS = table(
-    failures=st.integers(1, 9),
+    failures=st.integers(0, 9),
+    failure_rate=st.floats(0, 1),
+    window=DURATIONS,
+    min_connects=st.integers(1, 99),
+    first_byte=st.booleans(),
+    max_ejected_percent=st.integers(0, 100),
     base_time=DURATIONS,
     step=DURATIONS,
     max_time=DURATIONS,
     jitter=st.floats(0, 1),
 )
+BYTES = st.text(st.characters(max_codepoint=255), max_size=9)
+IN_ANY_CHECK = {
+    "interval": DURATIONS,
+    "fast_interval": DURATIONS,
+    "timeout": DURATIONS,
+    "fall": st.integers(1, 100),
+    "rise": st.integers(1, 100),
+    "port": st.integers(0, 65535),
+}
+CHECKS = st.one_of(
+    st.fixed_dictionaries({}, optional={"type": st.just("tcp"), **IN_ANY_CHECK}),
+    st.fixed_dictionaries(
+        {"type": st.just("http")},
+        optional={
+            **IN_ANY_CHECK,
+            "method": st.sampled_from(["GET", "HEAD", "OPTIONS"]),
+            "path": st.from_regex(r"\A/[!-~]{0,9}\Z"),
+            "host": st.from_regex(r"\A[!-~]{0,9}\Z"),
+            "status": st.sampled_from(["200", "200-299,304", "100-100"]),
+            "body": BYTES.map(re.escape),
+        },
+    ),
+    st.fixed_dictionaries(
+        {"type": st.just("send-expect")},
+        optional={**IN_ANY_CHECK, "send": BYTES, "expect": BYTES.map(re.escape)},
+    ),
+)
+RATES = table(max_new_per_second=COUNTS) | st.fixed_dictionaries(
+    {"max_new_per_second": st.integers(1, 1_000_000_000)}, optional={"burst": COUNTS}
+)
+NETWORKS = st.ip_addresses().map(str) | st.just("all") | st.just("10.0.0.0/8")
+RULES = st.builds("{} {}".format, st.sampled_from(["allow", "deny"]), NETWORKS)
 POOLS = st.fixed_dictionaries(
     {"backends": BACKENDS},
     optional={
-        "strategy": st.sampled_from(["round-robin", "hash", "least-connections"]),
-        "hash_key": st.sampled_from(["auto", "client", "request"]),
+        "strategy": st.sampled_from([*StrategyName, "a.b:c.d"]),
+        "hash_key": st.sampled_from([*HashKey, "client/24", "client/24/56", "client/128"]),
+        "hash_balance_factor": st.just(0) | st.integers(101, 999),
+        "maglev_table_size": st.sampled_from([2, 251, 65537]),
+        "ewma_decay": DURATIONS,
+        "slow_start": DURATIONS,
+        "panic_threshold": st.integers(0, 100),
         "eject": EJECTS,
+        "check": CHECKS,
+        "retry": table(
+            attempts=COUNTS, budget_percent=st.integers(0, 100), budget_min=st.integers(1, 99)
+        ),
+        "queue": table(size=COUNTS, timeout=DURATIONS, abort_on_close=st.booleans()),
     },
 )
 
@@ -74,6 +139,9 @@ def configs(draw: st.DrawFn) -> Config:
                 optional={
                     "engine": st.sampled_from(["streams", "splice"]),
                     "idle_timeout": DURATIONS,
+                    "max_connections": COUNTS,
+                    "per_client": RATES,
+                    "access": st.lists(RULES, max_size=3),
                 },
             ),
             min_size=1,
@@ -94,6 +162,9 @@ def configs(draw: st.DrawFn) -> Config:
     )
 
 
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
 def load_again(text: str) -> Config:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tcplb.toml"
@@ -111,10 +182,26 @@ def test_what_is_written_is_safe_to_print(config: Config) -> None:
     assert all(line.isprintable() for line in to_toml(Settings(config, {})).split("\n"))
 
 
+def test_the_schema_is_one_and_allows_the_example(tmp_path: Path) -> None:
+    VALIDATOR.check_schema(json_schema())
+    shown = to_toml(load(EXAMPLE))
+    again = tmp_path / "again.toml"
+    again.write_text(shown)
+    VALIDATOR.validate(tomllib.loads(EXAMPLE.read_text()))
+    VALIDATOR.validate(tomllib.loads(shown))
+    assert load(again).config == load(EXAMPLE).config
+
+
+@given(configs())
+def test_the_schema_allows_whatever_the_models_do(config: Config) -> None:
+    VALIDATOR.validate(tomllib.loads(to_toml(Settings(config, {}))))
+
+
 def test_every_line_says_where_it_came_from(load_text: LoadText) -> None:
     settings = load_text(
-        "[pools.web]\nstrategy = 'hash'\nbackends = [\n{ address = 'A:1' }]\n",
+        "[pools.web]\nstrategy = 'hash'\ncheck.interval = '1s'\nbackends = [\n{ address = 'A:1' }]",
         [
+            Override(("listeners", "*", "access"), ["deny  all"], "--access"),
             Override(("listeners", "*", "idle_timeout"), "90s", "--idle-timeout"),
             Override(("limits", "max_connections"), 5, "TCPLB_MAX_CONNECTIONS"),
         ],
@@ -134,23 +221,67 @@ connect_deadline = "15s"  # default
 first_line_timeout = "5s"  # default
 idle_timeout = "90s"  # --idle-timeout
 half_close_timeout = "30s"  # default
+max_connections = 0  # default
+max_new_per_second = 0  # default
+burst = 0  # default
+access = ["deny all"]  # --access
+
+[listeners.per_client]  # default
+max_new_per_second = 0  # default
+burst = 0  # default
+prefix = 32  # default
+prefix_v6 = 64  # default
+table_size = 100000  # default
 
 [pools.web]  # tcplb.toml:1
 strategy = "hash"  # tcplb.toml:2
 hash_key = "auto"  # default
+hash_balance_factor = 0  # default
+maglev_table_size = 65537  # default
+ewma_decay = "10s"  # default
+slow_start = "0s"  # default
+panic_threshold = 0  # default
 
 [pools.web.eject]  # default
 failures = 3  # default
+failure_rate = 0.0  # default
+window = "10s"  # default
+min_connects = 20  # default
+first_byte = false  # default
+max_ejected_percent = 50  # default
 base_time = "5s"  # default
 step = "5s"  # default
 max_time = "1m"  # default
 jitter = 0.1  # default
 
-[[pools.web.backends]]  # tcplb.toml:4
-address = "a:1"  # tcplb.toml:4
+[pools.web.check]  # tcplb.toml:3
+type = "tcp"  # default
+interval = "1s"  # tcplb.toml:3
+fast_interval = "500ms"  # default
+timeout = "2s"  # default
+fall = 3  # default
+rise = 2  # default
+port = 0  # default
+
+[pools.web.retry]  # default
+attempts = 0  # default
+budget_percent = 20  # default
+budget_min = 3  # default
+
+[pools.web.queue]  # default
+size = 1000  # default
+timeout = "5s"  # default
+abort_on_close = true  # default
+
+[[pools.web.backends]]  # tcplb.toml:5
+address = "a:1"  # tcplb.toml:5
 name = "a:1"  # default
 weight = 1  # default
 max_connections = 0  # default
+tier = 0  # default
+backup = false  # default
+state = "enabled"  # default
+check_port = 0  # default
 
 [limits]  # default
 max_connections = 5  # TCPLB_MAX_CONNECTIONS
@@ -179,7 +310,7 @@ def fields_of(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_the_schema_describes_every_key() -> None:
     fields = fields_of(json_schema())
-    assert len(fields) == 32
+    assert len(fields) == 79
     assert [name for name, field in fields if not field.get("description")] == []
 
 
@@ -213,7 +344,9 @@ def test_the_schema_has_the_tables(key: str) -> None:
 
 def test_the_schema_has_the_choices() -> None:
     schema = json_schema()
-    assert schema["$defs"]["StrategyName"]["enum"] == ["round-robin", "hash", "least-connections"]
+    pool = schema["$defs"]["PoolConfig"]["properties"]
+    assert pool["strategy"]["anyOf"][0]["enum"] == list(StrategyName)
+    assert pool["hash_key"]["anyOf"][0]["enum"] == list(HashKey)
     engine = schema["$defs"]["ListenerConfig"]["properties"]["engine"]
     assert engine["enum"] == ["auto", "streams", "splice"]
     assert schema["properties"]["workers"]["anyOf"] == [

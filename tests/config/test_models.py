@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from tcplb.config.models import (
     BackendConfig,
+    CheckConfig,
     Config,
     EjectConfig,
     LimitsConfig,
     ListenerConfig,
     LogConfig,
     PoolConfig,
+    QueueConfig,
+    RetryConfig,
 )
-from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.names import StrategyName
+from tcplb.policy.queue import QueuePolicy
+from tcplb.policy.retry import RetryPolicy
 
 
 def test_the_defaults() -> None:
@@ -41,19 +49,88 @@ def test_the_defaults_of_a_listener() -> None:
         "first_line_timeout": "5s",
         "idle_timeout": "1h",
         "half_close_timeout": "30s",
+        "max_connections": 0,
+        "max_new_per_second": 0,
+        "burst": 0,
+        "per_client": {
+            "max_new_per_second": 0,
+            "burst": 0,
+            "prefix": 32,
+            "prefix_v6": 64,
+            "table_size": 100_000,
+        },
+        "access": (),
     }
     assert ListenerConfig().idle_timeout == 3600.0
 
 
 def test_the_defaults_of_a_pool() -> None:
     pool = PoolConfig(backends=(BackendConfig(address="a:1"),))
-    assert pool.strategy is StrategyName.ROUND_ROBIN
-    assert pool.hash_key is HashKey.AUTO
-    assert pool.eject == EjectConfig()
-    eject = pool.eject
-    assert (eject.failures, eject.base_time, eject.step, eject.max_time) == (3, 5.0, 5.0, 60.0)
-    assert eject.jitter == 0.1
-    assert (pool.backends[0].weight, pool.backends[0].max_connections) == (1, 0)
+    assert pool.model_dump() == {
+        "strategy": "round-robin",
+        "hash_key": "auto",
+        "hash_balance_factor": 0,
+        "maglev_table_size": 65537,
+        "ewma_decay": "10s",
+        "slow_start": "0s",
+        "panic_threshold": 0,
+        "eject": EjectConfig().model_dump(),
+        "check": None,
+        "retry": RetryConfig().model_dump(),
+        "queue": QueueConfig().model_dump(),
+        "backends": (
+            {
+                "address": "a:1",
+                "name": "a:1",
+                "weight": 1,
+                "max_connections": 0,
+                "tier": 0,
+                "backup": False,
+                "state": "enabled",
+                "check_port": 0,
+            },
+        ),
+    }
+
+
+def test_the_defaults_are_those_of_the_policies() -> None:
+    assert EjectPolicy(**dict(EjectConfig())) == EjectPolicy()
+    assert RetryPolicy(**dict(RetryConfig())) == RetryPolicy()
+    assert QueuePolicy(**dict(QueueConfig())) == QueuePolicy()
+
+
+def test_the_defaults_of_a_check() -> None:
+    assert CheckConfig().model_dump() == {
+        "type": "tcp",
+        "interval": "2s",
+        "fast_interval": "500ms",
+        "timeout": "2s",
+        "fall": 3,
+        "rise": 2,
+        "port": 0,
+        "method": "GET",
+        "path": "/",
+        "host": "",
+        "status": "200-399",
+        "body": "",
+        "send": "",
+        "expect": "",
+    }
+
+
+@pytest.mark.parametrize("strategy", list(StrategyName))
+def test_code_may_name_a_strategy_by_its_enumeration(strategy: StrategyName) -> None:
+    pool = PoolConfig(strategy=strategy, backends=(BackendConfig(address="a:1"),))
+    assert pool.strategy == strategy
+    assert type(pool.strategy) is str
+
+
+@pytest.mark.parametrize(
+    ("given", "priority"),
+    [({}, 0), ({"tier": 3}, 3), ({"backup": True}, 1), ({"backup": True, "tier": 1}, 1)],
+)
+def test_a_backup_is_of_tier_1(given: dict[str, Any], priority: int) -> None:
+    assert BackendConfig(address="a:1", **given).priority == priority
 
 
 @pytest.mark.parametrize("workers", [1, 2, 256, "auto"])

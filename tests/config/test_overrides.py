@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tcplb.config.models import BackendConfig, ListenerConfig
-from tcplb.config.overrides import Override, parse_backend
+from tcplb.config.models import BackendConfig, CheckConfig, ListenerConfig
+from tcplb.config.overrides import BACKEND_FORM, Override, parse_backend
 from tcplb.config.settings import load
 from tcplb.errors import ConfigError
 from tests.config.conftest import LoadText, ProblemsOf
@@ -138,6 +138,12 @@ def test_the_origins_after_listen(load_text: LoadText) -> None:
     assert settings.origin_of(("listeners", 1, "idle_timeout")) == "tcplb.toml:4"
 
 
+def test_listen_keeps_the_tables_of_the_listener(load_text: LoadText) -> None:
+    text = "[[listeners]]\naccess = ['deny all']\nper_client.prefix = 24\n" + WEB
+    for listener in load_text(text, [listen(":2", ":3")]).config.listeners:
+        assert (listener.access, listener.per_client.prefix) == (("deny all",), 24)
+
+
 def test_listen_replaces_listeners_that_differ_only_in_name_and_address(
     load_text: LoadText,
 ) -> None:
@@ -217,6 +223,38 @@ def test_several_pools(problems_of: ProblemsOf) -> None:
     ]
 
 
+def check(key: str, value: object, *, needs_table: bool = True) -> Override:
+    return Override(("pools", "*", "check", key), value, f"--check-{key}", needs_table)
+
+
+def test_what_needs_a_table_does_not_make_one() -> None:
+    settings = load(None, [check("interval", "1s")])
+    assert settings.config.pools["default"].check is None
+
+
+def test_what_needs_a_table_changes_one_of_the_file(load_text: LoadText) -> None:
+    text = "[[listeners]]\npool = 'db'\n" + WEB + "check = {}\n" + DB
+    settings = load_text(text, [check("interval", "1s")])
+    assert settings.config.pools["web"].check == CheckConfig(interval=1.0)
+    assert settings.config.pools["db"].check is None
+    assert settings.origin_of(("pools", "web", "check", "interval")) == "--check-interval"
+    assert settings.origin_of(("pools", "web", "check")) == "tcplb.toml:5"
+
+
+def test_what_needs_a_table_changes_one_that_another_override_makes() -> None:
+    overrides = [check("interval", "1s"), check("type", "http", needs_table=False)]
+    pool = load(None, overrides).config.pools["default"]
+    assert pool.check == CheckConfig(type="http", interval=1.0)
+
+
+def test_a_problem_in_a_list_is_told_without_its_position() -> None:
+    rules = Override(("listeners", "*", "access"), ["deny all", "deny none"], "--access")
+    assert problems_without_a_file(rules) == [
+        "--access: must have a network such as 10.0.0.0/8 ('none' does not appear to be an IPv4 or"
+        ' IPv6 network) (got "deny none")'
+    ]
+
+
 def test_an_override_that_nothing_knows() -> None:
     override = Override(("limits", "max_conections"), 5, "--x")
     assert problems_without_a_file(override) == [
@@ -233,6 +271,9 @@ def test_an_override_that_nothing_knows() -> None:
         ("a:1,max_connections=100", {"address": "a:1", "max_connections": 100}),
         ("a:1,max_connections=0,weight=2", {"address": "a:1", "max_connections": 0, "weight": 2}),
         ("b=a:1,weight=-3", {"name": "b", "address": "a:1", "weight": -3}),
+        ("a:1,tier=2", {"address": "a:1", "tier": 2}),
+        ("a:1,backup,state=draining", {"address": "a:1", "backup": True, "state": "draining"}),
+        ("a:1,state=", {"address": "a:1", "state": ""}),
         ("=a:1", {"name": "", "address": "a:1"}),
         ("", {"address": ""}),
     ],
@@ -244,14 +285,20 @@ def test_parse_backend(text: str, backend: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a:1,weigth=3", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N]'
+        ("a:1,weigth=3", f'must be {BACKEND_FORM}'
             ' (got "a:1,weigth=3"; did you mean "weight=N"?)'),
-        ("a:1,weight", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N]'
+        ("a:1,weight", f'must be {BACKEND_FORM}'
             ' (got "a:1,weight"; did you mean "weight=N"?)'),
-        ("a:1,", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N] (got "a:1,")'),
-        ("a:1,max_conns=9", 'must be [NAME=]HOST:PORT[,weight=N][,max_connections=N]'
+        ("a:1,", f'must be {BACKEND_FORM} (got "a:1,")'),
+        ("a:1,max_conns=9", f'must be {BACKEND_FORM}'
             ' (got "a:1,max_conns=9"; did you mean "max_connections=N"?)'),
         ("a:1,max_connections=x", 'max_connections must be a whole number (got "x")'),
+        ("a:1,backup=yes",
+            f'must be {BACKEND_FORM} (got "a:1,backup=yes"; did you mean "backup"?)'),
+        ("a:1,backpu", f'must be {BACKEND_FORM} (got "a:1,backpu"; did you mean "backup"?)'),
+        ("a:1,state", f'must be {BACKEND_FORM} (got "a:1,state"; did you mean "state=draining"?)'),
+        ("a:1,tier=x", 'tier must be a whole number (got "x")'),
+        ("a:1,backup,backup", 'must have backup only once (got "a:1,backup,backup")'),
         ("a:1,weight=x", 'weight must be a whole number (got "x")'),
         ("a:1,weight=", 'weight must be a whole number (got "")'),
         ("a:1,weight=1.5", 'weight must be a whole number (got "1.5")'),

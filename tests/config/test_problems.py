@@ -5,6 +5,10 @@ import pytest
 from tcplb.config.overrides import Override
 from tests.config.conftest import ProblemsOf
 
+STRATEGIES = (
+    "round-robin, least-connections, random, power-of-two, hash, maglev, rendezvous, peak-ewma,"
+    " first, module:function"
+)
 POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
 
 
@@ -49,6 +53,8 @@ POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
             "listeners: must be an array of tables ([[listeners]]) (got a table)"),
         ("listeners = ['x:1']", 'listeners[0]: must be a table (got "x:1")'),
         ("listeners = []", "listeners: must not be empty"),
+        ("listeners = [{ access = 'deny all' }]",
+            'listeners[0].access: must be an array of strings (got "deny all")'),
         ("listeners = [{ bind = 9090 }]", "listeners[0].bind: must be an address in quotes, such as"
             ' "127.0.0.1:8081" (got 9090)'),
         # keys
@@ -69,16 +75,19 @@ def test_one_problem(problems_of: ProblemsOf, line: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("strategy = 'hsah'", "pools.b.strategy: must be one of round-robin, hash,"
-            ' least-connections (got "hsah"; did you mean "hash"?)'),
-        ("hash_key = 5", "pools.b.hash_key: must be one of auto, client, request (got 5)"),
-        ("eject.failures = 0", "pools.b.eject.failures: must be at least 1 (got 0)"),
+        ("strategy = 'hsah'", f"pools.b.strategy: must be one of {STRATEGIES}"
+            ' (got "hsah"; did you mean "hash"?)'),
+        ("hash_key = 5", "pools.b.hash_key: must be one of auto, client, request, first-line,"
+            " destination, client/24, client/64 (got 5)"),
+        ("eject.failures = -1", "pools.b.eject.failures: must be at least 0 (got -1)"),
         ("eject.failures = 1.5", "pools.b.eject.failures: must be a whole number (got 1.5)"),
         ("eject.base_time = '0s'",
             'pools.b.eject.base_time: must be longer than 0s (got "0s")'),
         ("eject.jitter = 1.5", "pools.b.eject.jitter: must be at most 1 (got 1.5)"),
         ("eject.jitter = -0.1", "pools.b.eject.jitter: must be at least 0 (got -0.1)"),
         ("eject.jitter = '10%'", 'pools.b.eject.jitter: must be a number (got "10%")'),
+        ("check = 5", "pools.b.check: must be a table (got 5)"),
+        ("check.typ = 'tcp'", 'pools.b.check.typ: unknown key (did you mean "type"?)'),
         ("eject.jitters = 1", 'pools.b.eject.jitters: unknown key (did you mean "jitter"?)'),
     ],
 )  # fmt: skip
@@ -102,7 +111,8 @@ def test_one_problem_of_a_pool(problems_of: ProblemsOf, line: str, problem: str)
             '.max_connections: must be a whole number (got "auto")'),
         ("address = 'a:1', weigth = 3", '.weigth: unknown key (did you mean "weight"?)'),
         ("address = 'a:1', x = 3",
-            ".x: unknown key (known here: address, name, weight, max_connections)"),
+            ".x: unknown key (known here: address, name, weight, max_connections, tier, backup,"
+            " state, check_port)"),
         ("address = 'a'", '.address: must be HOST:PORT, but the port is missing (got "a")'),
         ("address = 'a:1', name = 'a b'",
             '.name: must be made of letters, digits and . _ - : % [ ] (got "a b")'),
@@ -172,7 +182,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(problems_of: ProblemsOf) 
         "tcplb.toml:7: listeners[1].name: must be a string in quotes (got 4)",
         "tcplb.toml:9: listeners[1].idle_timeout: must be a duration such as 250ms, 5s or 1h"
         ' (got "5 parsecs")',
-        "tcplb.toml:11: pools.web.strategy: must be one of round-robin, hash, least-connections"
+        f"tcplb.toml:11: pools.web.strategy: must be one of {STRATEGIES}"
         ' (got "hsah"; did you mean "hash"?)',
         "tcplb.toml:14: pools.web.backends[0].weight: must be at most 256 (got 999)",
         'tcplb.toml:16: pools.web.backends[1].address: must be unique in its pool unless it has a "'

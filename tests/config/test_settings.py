@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplb.config.describe import to_toml
-from tcplb.config.models import Config
+from tcplb.config.models import CheckConfig, Config
 from tcplb.config.overrides import Override
 from tcplb.config.settings import load
 from tcplb.errors import ConfigError
@@ -66,7 +66,7 @@ def test_origins(load_text: LoadText, path: tuple[str | int, ...], origin: str) 
 
 def test_every_value_has_its_own_origin() -> None:
     assert set(load(None).origins.values()) == {"default"}
-    assert len(load(None).origins) == 50
+    assert len(load(None).origins) == 95
 
 
 def test_settings_are_frozen() -> None:
@@ -101,8 +101,15 @@ def test_the_example_loads_and_shows_every_default() -> None:
     assert list(config.pools) == ["web", "database"]
     default = Config()
     names = {"name": "web", "pool": "web"}
-    assert config.listeners[0] == default.listeners[0].model_copy(update=names)
-    assert config.pools["web"].eject == default.pools["default"].eject
+    listener, web, pool = config.listeners[0], config.pools["web"], default.pools["default"]
+    assert listener.model_copy(update={"access": ()}) == default.listeners[0].model_copy(
+        update=names
+    )
+    assert listener.access[:2] == ("allow 127.0.0.0/8", "allow ::1/128")
+    assert web.check == CheckConfig(type="http")
+    assert web.model_copy(update={"check": None, "backends": pool.backends}) == pool
+    named = {"name": "web-1", "address": "127.0.0.1:8081"}
+    assert web.backends[0] == pool.backends[0].model_copy(update=named)
     assert (config.workers, config.limits, config.log) == (
         default.workers,
         default.limits,
@@ -110,10 +117,13 @@ def test_the_example_loads_and_shows_every_default() -> None:
     )
     shown = {path for path, origin in settings.origins.items() if origin != "default"}
     first = {path for path in settings.origins if path[:2] == ("listeners", 0)}
-    web = {path for path in settings.origins if path[:3] == ("pools", "web", "eject")}
-    backend = {path for path in settings.origins if path[:4] == ("pools", "web", "backends", 0)}
+    web_paths = {path for path in settings.origins if path[:2] == ("pools", "web")}
+    web_paths -= {path for path in web_paths if path[2:3] == ("backends",) and path[3:4] > (0,)}
+    # An HTTP check has none of the keys of the other type. The other pool does.
+    web_paths -= {("pools", "web", "check", key) for key in ("send", "expect")}
+    database = {("pools", "database", "check", key) for key in ("send", "expect")}
     whole = {path for path in settings.origins if path[0] in {"workers", "limits", "log"}}
-    assert first | web | backend | whole <= shown
+    assert first | web_paths | database | whole <= shown
 
 
 VALUES = st.recursive(
@@ -137,7 +147,23 @@ VALUES = st.recursive(
     | st.dates(),
     lambda inner: (
         st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(["name", "bind", "address", "weight", "x y"]), inner)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "name",
+                    "bind",
+                    "address",
+                    "weight",
+                    "x y",
+                    "type",
+                    "path",
+                    "burst",
+                    "backup",
+                    "tier",
+                ]
+            ),
+            inner,
+        )
     ),
     max_leaves=4,
 )
@@ -146,6 +172,7 @@ PATHS: list[tuple[str | int, ...]] = [
     ("listeners", "*", "idle_timeout"),
     ("backends",),
     ("nosuch",),
+    *(("pools", "default", "check", key) for key in CheckConfig.model_fields),
 ]
 
 

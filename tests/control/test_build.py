@@ -5,13 +5,13 @@ from tcplb.control.build import build_pool
 from tcplb.control.plan import plan_listener, plan_pool
 from tcplb.dataplane.engine import Timeouts
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import State
-from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.names import HashKey, KeyRule, StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.pool import Pool
 from tcplb.policy.ring import HashRing
 from tcplb.policy.round_robin import RoundRobin
+from tcplb.policy.transition import State
 
 BACKENDS = (
     BackendConfig(name="one", address="10.0.0.1:81", weight=3, max_connections=9),
@@ -22,7 +22,9 @@ EJECT = EjectConfig(failures=2, base_time=7.0, step=11.0, max_time=40.0, jitter=
 
 
 def built(config: PoolConfig) -> Pool:
-    return build_pool(plan_pool("web", config), LocalOccupancy(len(config.backends)))
+    return build_pool(
+        plan_pool("web", config), LocalOccupancy(len(config.backends)), lambda _: None
+    )
 
 
 def pool_of(strategy: StrategyName = StrategyName.ROUND_ROBIN) -> Pool:
@@ -52,14 +54,15 @@ def test_a_pool_has_the_backends_in_their_order() -> None:
 def test_the_strategy_is_over_the_same_backends_and_weights() -> None:
     for strategy, kind in ((StrategyName.ROUND_ROBIN, RoundRobin), (StrategyName.HASH, HashRing)):
         pool = pool_of(strategy)
-        assert isinstance(pool.strategy, kind)
-        assert {backend.name for backend in pool.strategy.order(b"key")} == {"one", "[::1]:82"}
-    assert pool_of().strategy.shares() == {"one": 0.75, "[::1]:82": 0.25}
+        strategy_of_pool = pool.tiers[0].strategy
+        assert isinstance(strategy_of_pool, kind)
+        assert {backend.name for backend in strategy_of_pool.order(b"key")} == {"one", "[::1]:82"}
+    assert pool_of().shares() == {"one": 0.75, "[::1]:82": 0.25}
 
 
 def test_the_hash_key_is_the_one_of_the_settings() -> None:
     for key in HashKey:
-        assert built(PoolConfig(backends=BACKENDS, hash_key=key)).hash_key is key
+        assert built(PoolConfig(backends=BACKENDS, hash_key=key)).rules.key_rule == KeyRule(key)
 
 
 def test_ejection_follows_the_settings() -> None:

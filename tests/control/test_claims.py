@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from tcplb.control.claims import SharedCount, SharedOccupancy, SharedSeats
-from tcplb.control.scoreboard import Scoreboard
+from tcplb.control.scoreboard import Layout, Scoreboard
 from tcplb.control.shared_file import shared_file
 from tests.processes import WAIT
 
 
 @pytest.fixture
 def board() -> Iterator[Scoreboard]:
-    made = Scoreboard.create(4, 3)
+    made = Scoreboard.create(4, Layout(3))
     yield made
     made.close()
 
@@ -54,19 +54,43 @@ def test_each_backend_of_each_pool_is_counted_by_itself(board: Scoreboard) -> No
 
 
 def test_seats_are_those_of_all_workers(board: Scoreboard) -> None:
-    mine, others = SharedSeats(board, 0, 2), SharedSeats(board, 3, 2)
+    mine, others = (SharedSeats(board.seats(), slot, 2) for slot in (0, 3))
     assert [mine.try_take(), others.try_take(), mine.try_take()] == [True, True, False]
     others.give_back()
     assert mine.try_take()
 
 
+def test_the_total_of_a_pool_is_counted_if_that_is_wanted(board: Scoreboard) -> None:
+    one = [SharedOccupancy(board, slot, first=0, backends=2, pool=0) for slot in (0, 1)]
+    one[0].try_enter(0, 1)
+    assert not one[1].try_enter(0, 1)
+    one[1].try_enter(1, 0)
+    assert [each.total() for each in one] == [2, 2]
+    assert sum(board.pool_active(0)) == 2
+    one[0].leave(0)
+    assert one[1].total() == 1
+    uncounted = SharedOccupancy(board, 2, first=0, backends=3)
+    uncounted.try_enter(2, 0)
+    assert uncounted.total() == 2
+    assert [one[0].total(), sum(board.pool_active(0))] == [1, 1]
+
+
+def test_a_counter_follows_its_position(board: Scoreboard) -> None:
+    occupancies = [SharedOccupancy(board, slot, first=0, backends=2) for slot in (0, 1)]
+    counter = occupancies[0].counter(1)
+    occupancies[1].try_enter(1, 0)
+    occupancies[0].try_enter(1, 0)
+    occupancies[0].try_enter(0, 0)
+    assert counter() == 2
+
+
 HAMMER = """
 import fcntl, os, sys
 from tcplb.control.claims import SharedCount
-from tcplb.control.scoreboard import Scoreboard
+from tcplb.control.scoreboard import Layout, Scoreboard
 
 board_file, witness, slot, limit = map(int, sys.argv[1:])
-count = SharedCount(Scoreboard(board_file, 4, 3).seats(), slot)
+count = SharedCount(Scoreboard(board_file, 4, Layout(3)).seats(), slot)
 
 def note(change):
     # By other means than those under test: how many are held now, and the most there were.

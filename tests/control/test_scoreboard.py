@@ -5,15 +5,16 @@ from dataclasses import astuple, fields
 
 import pytest
 
-from tcplb.control.scoreboard import Scoreboard
+from tcplb.control.scoreboard import Layout, Scoreboard
 from tcplb.dataplane.counters import BackendCounters, Counters
 
-SLOTS, BACKENDS = 3, 5
+SLOTS, BACKENDS, POOLS, LISTENERS = 3, 5, 2, 4
+LAYOUT = Layout(BACKENDS, POOLS, LISTENERS)
 
 
 @pytest.fixture
 def board() -> Iterator[Scoreboard]:
-    made = Scoreboard.create(SLOTS, BACKENDS)
+    made = Scoreboard.create(SLOTS, LAYOUT)
     yield made
     made.close()
 
@@ -64,7 +65,7 @@ def test_a_worker_that_publishes_again_replaces_what_it_said(board: Scoreboard) 
 
 
 def test_another_process_that_maps_it_sees_the_same(board: Scoreboard) -> None:
-    other = Scoreboard(board.descriptor, SLOTS, BACKENDS)
+    other = Scoreboard(board.descriptor, SLOTS, LAYOUT)
     other.publish(2, 1.0, counters(1), backend_counters(1))
     other.active(4)[2] += 3
     other.seats()[2] += 5
@@ -99,3 +100,34 @@ def test_two_workers_never_write_to_one_cache_line(board: Scoreboard) -> None:
     for column in (board.seats(), board.active(0)):
         assert column.strides is not None
         assert column.strides[0] % 64 == 0
+
+
+def columns(board: Scoreboard) -> list[memoryview]:
+    """Every column that is written at once."""
+    return [
+        board.seats(),
+        *(board.active(position) for position in range(BACKENDS)),
+        *(board.pool_active(pool) for pool in range(POOLS)),
+        *(board.listener_seats(listener) for listener in range(LISTENERS)),
+        *(board.listener_started(listener) for listener in range(LISTENERS)),
+        *(board.listener_rate_base(listener) for listener in range(LISTENERS)),
+    ]
+
+
+def test_no_two_columns_share_a_cell_and_totals_leave_them_alone(board: Scoreboard) -> None:
+    for number, column in enumerate(columns(board), start=1):
+        for slot in range(SLOTS):
+            column[slot] = number * 10 + slot
+    for slot in range(SLOTS):
+        board.publish(slot, 1.0, counters(5), backend_counters(5))
+    board.events()[:] = memoryview(bytearray(len(board.events()) * 8)).cast("q")
+    for number, column in enumerate(columns(board), start=1):
+        assert list(column) == [number * 10 + slot for slot in range(SLOTS)] + [0]
+
+
+def test_what_a_worker_holds_goes_with_it_and_that_of_the_others_stays(board: Scoreboard) -> None:
+    for column in columns(board):
+        column[0] = column[1] = 7
+    board.retire(0)
+    for column in columns(board):
+        assert list(column) == [0, 7, 0, 0]

@@ -106,7 +106,7 @@ def test_it_says_at_the_start_what_it_serves(config: Path) -> None:
 
 def test_the_shares_of_a_ring_are_told_and_round_robin_has_none(config: Path) -> None:
     with serving(config) as (lb, _, _):
-        (told,) = lb.wait_for(r"(info|warning) .*pool (\w+): shares of the ring: (.*)")
+        (told,) = lb.wait_for(r"(info|warning) .*pool (\w+): shares of the keys: (.*)")
         assert (told[1], told[2]) == ("info", "database")
         shares = dict(share.split() for share in told[3].split(", "))
         assert 65 < float(shares["db-1"].removesuffix("%")) < 85  # three quarters
@@ -122,7 +122,7 @@ def test_a_ring_that_nobody_has_weight_in_is_told(tmp_path: Path) -> None:
     )
     with tcplb("serve", "--config", str(file)) as lb:
         lb.wait_for("listening on")
-        assert "pool web: shares of the ring: no backend has weight" in lb.output
+        assert "pool web: shares of the keys: no backend has weight" in lb.output
         stop(lb)
 
 

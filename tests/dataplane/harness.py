@@ -10,23 +10,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol, TypeVar
 
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.engine import Engine, Timeouts
+from tcplb.dataplane.frontend import Frontend
 from tcplb.dataplane.plane import DataPlane
 from tcplb.dataplane.record import Record, RecordSink
-from tcplb.dataplane.session import Frontend
 from tcplb.dataplane.splice import SpliceEngine
 from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy
-from tcplb.policy.names import HashKey, StrategyName
-from tcplb.policy.occupancy import LocalOccupancy
-from tcplb.policy.pool import Pool
-from tcplb.policy.strategy import Strategy, make_strategy
+from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.load import Load
+from tcplb.policy.names import HashKey, KeyRule, StrategyName
+from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.strategy import MakeStrategy, Strategy, StrategyMaker
 from tests.peers import PATIENCE, Address, Net, Peer, Server, eventually
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"streams": StreamsEngine, "splice": SpliceEngine}
@@ -115,17 +116,22 @@ class InOrder:
     """A keyed strategy that always prefers the backends in the order given."""
 
     keyed = True
+    by_load = False
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = [backend for backend in backends if backend.weight > 0]
         self.keys: list[bytes] = []
 
-    def order(self, key: bytes) -> Iterator[Backend]:
+    def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         self.keys.append(key)
         return iter(self._backends)
 
     def shares(self) -> Mapping[str, float]:
         return {}
+
+
+def _always(strategy: Strategy, _backends: Sequence[Backend], _load: Load) -> Strategy:
+    return strategy
 
 
 class Balancer:
@@ -140,25 +146,22 @@ class Balancer:
         hash_key: HashKey = HashKey.AUTO,
         timeouts: Timeouts = PATIENT,
         eject: EjectPolicy | None = None,
+        rules: PoolRules | None = None,
         max_connections: int = 10_000,
         host: str = "127.0.0.1",
         backlog: int = 1024,
         sink: RecordSink | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        occupancy = LocalOccupancy(len(backends))
-        if isinstance(strategy, StrategyName):
-            strategy = make_strategy(strategy, backends, occupancy)
         self.engine = engine
-        self.pool = Pool(
-            "web",
-            backends,
-            strategy,
-            hash_key=hash_key,
-            eject=eject,
-            rng=Random(1),
-            occupancy=occupancy,
-        )
+        rng = Random(1)
+        if rules is None:
+            rules = PoolRules(key_rule=KeyRule(hash_key), eject=eject or EjectPolicy())
+        if isinstance(strategy, StrategyName):
+            make: StrategyMaker = MakeStrategy(strategy, rng)
+        else:
+            make = partial(_always, strategy)
+        self.pool = Pool("web", backends, make, rng=rng, rules=rules)
         self.counters = Counters()
         self.records: list[Record] = []
         self._taken = 0
@@ -224,6 +227,7 @@ class MakeBalancer(Protocol):
         hash_key: HashKey = HashKey.AUTO,
         timeouts: Timeouts = PATIENT,
         eject: EjectPolicy | None = None,
+        rules: PoolRules | None = None,
         max_connections: int = 10_000,
         host: str = "127.0.0.1",
         backlog: int = 1024,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.gate import Gate
@@ -123,3 +125,106 @@ def test_says_so_once_a_second_at_most(caplog: pytest.LogCaptureFixture) -> None
     for clock.now in (101.0, 101.9, 102.0):
         gate.try_enter(never)
     assert len(caplog.messages) == 3
+
+
+# -- a listener's gate inside the process's ------------------------------------------------------
+
+
+def nested(own: int, whole: int, seats: SharedSeats | None = None) -> tuple[Gate, Gate, Counters]:
+    counters = Counters()
+    process = Gate(whole, counters, Clock())
+    return (
+        Gate(own, counters, Clock(), seats, name="listener web", parent=process),
+        process,
+        counters,
+    )
+
+
+def test_a_listener_at_its_limit_leaves_room_to_others(caplog: pytest.LogCaptureFixture) -> None:
+    web, process, counters = nested(own=1, whole=3)
+    api = Gate(5, counters, Clock(), name="listener api", parent=process)
+    resumed: list[str] = []
+    assert web.try_enter(never)
+    assert not web.try_enter(lambda: resumed.append("web"))
+    assert [api.try_enter(never), process.try_enter(never)] == [True, True]
+    assert caplog.messages == [
+        "listener web: max_connections reached (1): accepting pauses, clients wait in the backlog"
+    ]
+    process.leave()
+    api.leave()
+    assert resumed == []
+    web.leave()
+    assert resumed == ["web"]
+    assert counters.pauses == 1
+
+
+def test_at_the_limit_of_the_process_no_place_of_the_listener_is_used(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seats = SharedSeats(2)
+    web, process, counters = nested(own=2, whole=1, seats=seats)
+    resumed: list[str] = []
+    assert process.try_enter(never)
+    assert not web.try_enter(lambda: resumed.append("web"))
+    assert not web.try_enter(lambda: resumed.append("web again"))
+    assert not web.try_enter(lambda: resumed.append("web a third time"))
+    assert seats.free == 2
+    assert counters.pauses == 3
+    assert caplog.messages == [
+        "max_connections reached (1): accepting pauses, clients wait in the backlog"
+    ]
+    process.leave()
+    assert resumed == ["web", "web again", "web a third time"]
+    assert web.try_enter(never)
+    assert seats.free == 1
+
+
+def test_leaving_makes_room_at_both() -> None:
+    web, process, counters = nested(own=1, whole=1)
+    assert web.try_enter(never)
+    resumed: list[str] = []
+    assert not web.try_enter(lambda: resumed.append("at its own"))
+    assert not process.try_enter(lambda: resumed.append("at the process's"))
+    web.leave()
+    assert sorted(resumed) == ["at its own", "at the process's"]
+    assert web.try_enter(never)
+    assert counters.pauses == 2
+
+
+def test_who_takes_the_place_of_the_process_on_being_resumed_is_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    web, _, _ = nested(own=2, whole=1)
+    entered: list[bool] = []
+    assert web.try_enter(never)
+    assert not web.try_enter(lambda: entered.append(web.try_enter(never)))
+    web.leave()
+    assert entered == [True]
+    assert "listener web" not in caplog.text
+
+
+async def test_seats_of_a_listener_that_another_process_gives_back_are_found() -> None:
+    seats = SharedSeats(0)
+    web, _, _ = nested(own=5, whole=5, seats=seats)
+    resumed = asyncio.Event()
+    assert not web.try_enter(resumed.set)
+    seats.give_back()
+    await asyncio.wait_for(resumed.wait(), 10)
+    assert web.try_enter(never)
+
+
+@given(st.lists(st.sampled_from(["enter web", "enter api", "leave web", "leave api"])))
+def test_gates_count_as_a_pair_of_numbers_does(steps: list[str]) -> None:
+    counters = Counters()
+    process = Gate(3, counters, Clock())
+    gates = {name: Gate(2, counters, Clock(), name=name, parent=process) for name in ("web", "api")}
+    inside = {"web": 0, "api": 0}
+    for step in steps:
+        verb, name = step.split()
+        if verb == "enter":
+            room = inside[name] < 2 and sum(inside.values()) < 3
+            assert gates[name].try_enter(lambda: None) == room
+            inside[name] += room
+        elif inside[name]:
+            gates[name].leave()
+            inside[name] -= 1

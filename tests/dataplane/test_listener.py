@@ -12,7 +12,8 @@ import pytest
 
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.gate import Gate
-from tcplb.dataplane.listener import ACCEPTS_PER_WAKEUP, Listener
+from tcplb.dataplane.listener import ACCEPTS_PER_WAKEUP, Accepted, Listener
+from tcplb.policy.rate import Rate, TokenBucket
 from tests.dataplane.harness import MakeBalancer, backend, no_descriptors_left
 from tests.peers import Net, Peer, eventually
 
@@ -159,7 +160,13 @@ async def _accepts_in_spite_of(net: Net, moods: tuple[int, ...], *, failures: in
     counters = Counters()
     accepted: list[socket.SocketType] = []
     gate = Gate(2, counters, lambda: 0.0)
-    listener = Listener(listening, gate, counters, lambda sock, _: accepted.append(sock))
+    bucket = TokenBucket(Rate(per_second=1, burst=1))
+
+    def take(sock: socket.SocketType, _: object) -> bool:
+        accepted.append(sock)
+        return True
+
+    listener = Listener(listening, gate, counters, take, rate=bucket, clock=lambda: 0.0)
     listener.start()
     client = await net.client(listening.getsockname())
     await eventually(lambda: len(accepted) == 1)
@@ -168,7 +175,8 @@ async def _accepts_in_spite_of(net: Net, moods: tuple[int, ...], *, failures: in
     assert counters.accept_failures == failures
     listener.stop()
     accepted[0].close()
-    # The failures have left no count behind in the gate: there is room for one more.
+    # The failures have used up nothing: there is room for one more, and there was for this one.
+    assert not bucket.try_take(0.0)
     assert counters.pauses == 0
     assert gate.try_enter(listener.start)
     assert not gate.try_enter(listener.start)
@@ -181,8 +189,153 @@ async def test_a_socket_that_can_accept_no_more_does_not_hold_up_the_stop(
     dead = socket.create_server(("127.0.0.1", 0))
     dead.setblocking(False)
     dead.shutdown(socket.SHUT_RDWR)  # accept fails with EINVAL from now on, each time
-    listener = Listener(dead, Gate(10, counters, lambda: 0.0), counters, lambda *accepted: None)
+    listener = Listener(dead, Gate(10, counters, lambda: 0.0), counters, lambda *accepted: True)
     listener.stop()
     assert dead.fileno() == -1
     assert counters.accept_failures == 1
     assert caplog.messages == ["cannot accept: Invalid argument; clients wait in the backlog"]
+
+
+# -- the rate -------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that stands still until it is told to go on; timers are the loop's own."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Door:
+    """A listening socket with a rate, and whom it has let in."""
+
+    def __init__(self, rate: Rate, gate: Gate, *, welcome: bool = True) -> None:
+        self.clock = Clock()
+        self.counters = Counters()
+        self.bucket = TokenBucket(rate)
+        self.inside: list[socket.SocketType] = []
+        self.refused = 0
+        self.welcome = welcome
+        self.gate = gate
+        sock = socket.create_server(("127.0.0.1", 0), backlog=100)
+        sock.setblocking(False)
+        self.address = sock.getsockname()
+        take: Accepted = self._take
+        self.listener = Listener(
+            sock,
+            gate,
+            self.counters,
+            take,
+            name="listener web",
+            rate=self.bucket,
+            clock=self.clock,
+        )
+
+    def _take(self, sock: socket.SocketType, _: object) -> bool:
+        if not self.welcome:
+            self.refused += 1
+            sock.close()
+            return False
+        self.inside.append(sock)
+        return True
+
+    def tokens(self) -> int:
+        """Take all that are left, and say how many there were."""
+        count = 0
+        while self.bucket.try_take(self.clock.now):
+            count += 1
+        return count
+
+    def close(self) -> None:
+        self.listener.stop()
+        for sock in self.inside:
+            sock.close()
+
+
+def wide_gate(limit: int = 100) -> Gate:
+    return Gate(limit, Counters(), lambda: 0.0)
+
+
+async def test_a_rate_makes_clients_wait_and_refuses_nobody(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(Rate(per_second=100, burst=2), wide_gate())
+    for _ in range(5):
+        await net.client(door.address)
+    door.listener.start()
+    await eventually(lambda: bool(caplog.messages))
+    assert len(door.inside) == 2  # and no more while the clock stands still
+    door.clock.now += 0.01
+    await eventually(lambda: len(door.inside) == 3)
+    door.clock.now += 1.0
+    await eventually(lambda: len(door.inside) == 5)
+    assert door.counters.pauses == 0  # it is not the gate's
+    assert door.tokens() == 0
+    assert set(caplog.messages) == {
+        "listener web: max_new_per_second reached (100): accepting is delayed, "
+        "clients wait in the backlog"
+    }
+    assert len(caplog.messages) <= 2  # at most one a second of the clock
+    door.close()
+
+
+async def test_only_connections_use_tokens(net: Net) -> None:
+    door = Door(Rate(per_second=1, burst=9), wide_gate())
+    for _ in range(3):
+        await net.client(door.address)
+    door.listener.start()
+    await eventually(lambda: len(door.inside) == 3)
+    await net.client(door.address)
+    await eventually(lambda: len(door.inside) == 4)
+    assert door.tokens() == 5
+    door.close()
+
+
+async def test_a_full_gate_costs_no_token(net: Net) -> None:
+    door = Door(Rate(per_second=1, burst=9), gate := wide_gate(1))
+    for _ in range(3):
+        await net.client(door.address)
+    door.listener.start()
+    await eventually(lambda: len(door.inside) == 1)
+    gate.leave()
+    await eventually(lambda: len(door.inside) == 2)
+    assert door.tokens() == 7
+    door.close()
+
+
+async def test_want_of_a_token_costs_no_place(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    door = Door(Rate(per_second=100, burst=1), gate := wide_gate(3))
+    for _ in range(2):
+        await net.client(door.address)
+    door.listener.start()
+    await eventually(lambda: bool(caplog.messages))
+    assert [gate.try_enter(lambda: None) for _ in range(3)] == [True, True, False]
+    door.close()
+
+
+async def test_whoever_is_refused_leaves_place_and_token(net: Net) -> None:
+    door = Door(Rate(per_second=1, burst=2), gate := wide_gate(1), welcome=False)
+    for _ in range(5):
+        await net.client(door.address)
+    door.listener.start()
+    await eventually(lambda: door.refused == 5)
+    assert door.counters.accepted == 5
+    assert gate.try_enter(lambda: None)
+    assert door.tokens() == 2
+    door.close()
+
+
+async def test_stop_accepts_what_is_queued_at_any_rate(
+    net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(Rate(per_second=1, burst=1), wide_gate())
+    for _ in range(5):
+        await net.client(door.address)
+    door.listener.start()
+    await eventually(lambda: bool(caplog.messages))
+    door.listener.stop()
+    assert len(door.inside) == 5
+    door.close()

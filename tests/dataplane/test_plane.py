@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from tcplb.dataplane.engine import Timeouts
-from tcplb.policy.health import EjectPolicy
+from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import StrategyName
 from tests.dataplane.harness import Balancer, MakeBalancer, backend, open_fds, other_tasks
 from tests.peers import Net, Peer, echo, eventually

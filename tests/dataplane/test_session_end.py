@@ -12,8 +12,8 @@ import pytest
 from tcplb.dataplane.record import Record
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import State
 from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.transition import State
 from tests.dataplane.harness import Balancer, InOrder, MakeBalancer, backend
 from tests.peers import Net, Peer, eventually
 
@@ -124,17 +124,24 @@ async def test_killed_before_its_first_step(net: Net, balancer: MakeBalancer) ->
 class Broken(InOrder):
     """Raises for the first client, as a bug would."""
 
-    def order(self, key: bytes) -> Iterator[Backend]:
-        backends = super().order(key)
+    def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
+        backends = super().order(key, now)
         if len(self.keys) == 1:
             raise ZeroDivisionError("a bug of ours")
         return backends
 
 
-class BrokenEarlier(InOrder):
-    @property
-    def keyed(self) -> bool:  # type: ignore[override]  # a plain attribute elsewhere
-        raise ZeroDivisionError("a bug of ours")
+class BrokenClock:
+    """Raises when it is asked for the second time: when a client has begun to speak."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        if self.asked == 2:
+            raise ZeroDivisionError("a bug of ours")
+        return float(self.asked)
 
 
 async def test_unexpected_exception_ends_only_its_session(
@@ -159,8 +166,9 @@ async def test_unexpected_exception_ends_only_its_session(
 async def test_unexpected_exception_while_the_first_line_is_read(
     net: Net, balancer: MakeBalancer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lb = balancer(backend(net.server()), strategy=BrokenEarlier([]))
+    lb = balancer(backend(net.server()), strategy=StrategyName.HASH, clock=BrokenClock())
     client = await net.client(lb.address)
+    await client.send(b"G")
     assert await client.ending() == "reset"
     assert (await lb.record()).termination is Termination.BUG_READING
     caplog.clear()

@@ -8,8 +8,9 @@ import contextlib
 import pytest
 
 from tcplb.dataplane.termination import Termination
-from tcplb.policy.health import EjectPolicy, State
+from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.transition import State
 from tests.dataplane.harness import MakeBalancer, backend, no_descriptors_left
 from tests.peers import Net, Peer
 

@@ -10,7 +10,7 @@ import pytest
 from tcplb.dataplane.engine import Timeouts
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import State
+from tcplb.policy.transition import State
 from tests.dataplane.harness import InOrder, MakeBalancer, backend
 from tests.peers import Net, eventually, greet
 
@@ -98,7 +98,7 @@ async def test_deadline_that_is_over_stops_the_retries(net: Net, balancer: MakeB
     dead = [backend(net.refusing(), f"dead{number}") for number in range(4)]
     ticks = count(0, 10)
     lb = balancer(
-        *dead, timeouts=Timeouts(connect=5, connect_deadline=35), clock=lambda: float(next(ticks))
+        *dead, timeouts=Timeouts(connect=5, connect_deadline=55), clock=lambda: float(next(ticks))
     )
     client = await net.client(lb.address)
     assert await client.ending() == "reset"

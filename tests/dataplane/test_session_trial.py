@@ -9,8 +9,9 @@ import pytest
 from tcplb.dataplane.engine import Timeouts
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy, State
+from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.outcome import Outcome
+from tcplb.policy.transition import State
 from tests.dataplane.harness import Balancer, InOrder, MakeBalancer, backend
 from tests.peers import PATIENCE, Blackhole, Net, eventually, greet
 

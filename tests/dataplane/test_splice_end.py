@@ -11,8 +11,8 @@ from tcplb.dataplane.engine import Timeouts
 from tcplb.dataplane.splice import SpliceEngine
 from tcplb.dataplane.splice_pump import BUFFER_SIZE
 from tcplb.dataplane.termination import Termination
-from tcplb.policy.health import State
 from tcplb.policy.names import HashKey, StrategyName
+from tcplb.policy.transition import State
 from tests.dataplane.harness import Balancer, InOrder, MakeBalancer, backend, pipes_lent
 from tests.peers import Net, Peer, Server, eventually, pattern
 

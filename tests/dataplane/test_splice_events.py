@@ -248,10 +248,10 @@ class WhileConnecting(InOrder):
         super().__init__(backends)
         self._act = act
 
-    def order(self, key: bytes) -> Iterator[Backend]:
+    def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         # The kernel connects at once; the next callback comes before the next events.
         asyncio.get_running_loop().call_soon(self._act)
-        return super().order(key)
+        return super().order(key, now)
 
 
 @pytest.mark.parametrize("end", [Peer.fin, Peer.reset, Peer.close], ids=["fin", "reset", "close"])

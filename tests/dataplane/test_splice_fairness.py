@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tcplb.dataplane.engine import FirstByte
 from tcplb.dataplane.quiet import QuietTimers
 from tcplb.dataplane.splice import SpliceEngine
 from tcplb.dataplane.splice_pump import BUFFER_SIZE, TURN
@@ -33,10 +34,14 @@ class Counting(SpliceEngine):
         self.backends: list[Any] = []
 
     def relay(
-        self, client: Any, backend: Any, timers: QuietTimers
+        self,
+        client: Any,
+        backend: Any,
+        timers: QuietTimers,
+        first_byte: FirstByte | None = None,
     ) -> Coroutine[Any, Any, Termination]:
         self.backends.append(backend)
-        return super().relay(client, backend, timers)
+        return super().relay(client, backend, timers, first_byte)
 
 
 @pytest.fixture(params=[64, 0], ids=["spliced", "copied"])

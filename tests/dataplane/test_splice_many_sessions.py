@@ -25,7 +25,7 @@ from tcplb.dataplane.splice_connection import SpliceConnection
 from tcplb.dataplane.splice_relay import SpliceRelay
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy
+from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import HashKey, StrategyName
 from tests.dataplane.harness import (
     Balancer,

@@ -10,8 +10,8 @@ from tcplb.policy.outcome import Outcome
 def test_every_code_has_two_letters_and_a_reason(termination: Termination) -> None:
     assert len(termination.code) == 2
     cause, phase = list(termination.code)
-    assert cause in "-CSRKIcs"
-    assert phase in "-RCD"
+    assert cause in "-CSRKIPcs"
+    assert phase in "-RQCD"
     assert termination.reason
     assert termination.reason[0].islower()
 

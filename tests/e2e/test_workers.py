@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tcplb.control.limits import worker_slots
-from tcplb.control.scoreboard import Scoreboard
+from tcplb.control.scoreboard import Layout, Scoreboard
 from tests.processes import (
     WAIT,
     Running,
@@ -185,7 +185,7 @@ def accepted(lb: Running) -> int:
         if "tcplb scoreboard" in str(link.readlink()):
             descriptor = os.open(link, os.O_RDWR)
             try:
-                return Scoreboard(descriptor, worker_slots(2), 1).totals().accepted
+                return Scoreboard(descriptor, worker_slots(2), Layout(1)).totals().accepted
             finally:
                 os.close(descriptor)
     raise AssertionError("there is no scoreboard")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from random import Random
 
 from hypothesis import strategies as st
 
 from tcplb.policy.backend import Backend
+from tcplb.policy.load import Load
+from tcplb.policy.names import StrategyName
+from tcplb.policy.occupancy import LocalOccupancy, Occupancy
 from tcplb.policy.ring import HashRing
+from tcplb.policy.strategy import MakeStrategy, Strategy
 
 DEFAULT_NAMES = ("127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083", "127.0.0.1:8084")
 
@@ -38,6 +43,24 @@ def weighted(**weights: int) -> list[Backend]:
 
 def names(backends: Iterable[Backend]) -> list[str]:
     return [backend.name for backend in backends]
+
+
+def load_of(backends: Sequence[Backend], occupancy: Occupancy | None = None) -> Load:
+    """Return the load of a pool with these backends and no others."""
+    occupancy = LocalOccupancy(len(backends)) if occupancy is None else occupancy
+    return Load(backends, occupancy, range(len(backends)))
+
+
+def maker(name: StrategyName) -> MakeStrategy:
+    """Return what makes strategies of that name; Maglev's table is small, so that it is quick."""
+    return MakeStrategy(name, Random(1), table_size=251)
+
+
+def make(
+    name: StrategyName, backends: Sequence[Backend], occupancy: Occupancy | None = None
+) -> Strategy:
+    """Return a strategy of that name."""
+    return maker(name)(backends, load_of(backends, occupancy))
 
 
 def backend_lists(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tcplb.policy.addresses import client_key
 from tcplb.policy.classify import (
     MAX_FIRST_LINE,
     NEED_MORE,
@@ -11,7 +12,6 @@ from tcplb.policy.classify import (
     RequestTarget,
     Verdict,
     classify,
-    client_key,
     origin_form,
 )
 

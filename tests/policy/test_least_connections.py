@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from fractions import Fraction
 from random import Random
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.least_connections import LOOKS, LeastConnections
+from tcplb.policy.load import Load
 from tcplb.policy.occupancy import LocalOccupancy
 from tests.policy.backends import backend_lists, named, names, weighted
 
@@ -23,7 +25,8 @@ class Table:
     def __init__(self, backends: list[Backend]) -> None:
         self.backends = backends
         self.occupancy = LocalOccupancy(len(backends))
-        self.strategy = LeastConnections(backends, self.occupancy)
+        self.effective = Load(backends, self.occupancy, range(len(backends)))
+        self.strategy = LeastConnections(backends, self.effective)
         self.positions = {backend.name: position for position, backend in enumerate(backends)}
 
     def enter(self, name: str, times: int = 1) -> None:
@@ -105,6 +108,15 @@ def test_one_that_is_passed_by_has_lost_no_turns() -> None:
     assert Counter(table.pick(rejected="a") for _ in range(100)) == {"b": 50, "c": 50}
     counted = Counter(table.pick() for _ in range(300))
     assert all(99 <= counted[name] <= 101 for name in "abc")
+
+
+def test_one_that_is_passed_by_does_not_delay_the_turn_of_the_one_taken_instead() -> None:
+    table = Table(named("a", "b"))
+    table.enter("b")
+    assert [table.pick() for _ in range(10)] == ["a"] * 10
+    assert table.pick(rejected="a") == "b"
+    table.leave("b")
+    assert [table.pick() for _ in range(4)] == ["a", "b", "a", "b"]
 
 
 def test_when_nobody_suits_the_next_order_begins_with_another() -> None:
@@ -199,6 +211,57 @@ def test_what_is_kept_does_not_grow_with_the_traffic() -> None:
         table.leave(rng.choice([name for name in "abc" if table.load(name)]))
         table.enter(table.pick())
     assert len(table.strategy._heap) <= 3 * len(table.backends)
+
+
+@pytest.mark.parametrize("others", [1, LOOKS, 3 * LOOKS])
+def test_the_effective_weight_counts_in_the_load(others: int) -> None:
+    table = Table(named("a", *(f"b{number}" for number in range(others))))
+    for backend in table.backends:
+        table.enter(backend.name, 3)
+    table.effective.weights[0] = 0.5
+    assert "a" not in {table.pick() for _ in range(others)}
+    table.effective.weights[0] = 4.0
+    orders = 1 + -(-(others + 1) // LOOKS)
+    assert "a" in [table.pick() for _ in range(orders)]
+
+
+def test_equals_take_turns_by_their_effective_weights() -> None:
+    table = Table(named("a", "b", "c"))
+    table.effective.weights[0] = 0.1
+    counted = Counter(table.pick() for _ in range(210))
+    assert counted == {"a": pytest.approx(10, abs=1), "b": pytest.approx(100, abs=1), "c": ANY}
+
+
+@pytest.mark.parametrize("others", [1, LOOKS, 3 * LOOKS])
+def test_a_turn_given_at_a_small_weight_does_not_hold_back_one_that_has_come_back(
+    others: int,
+) -> None:
+    table = Table(named("a", *(f"b{number}" for number in range(others))))
+    table.effective.weights[0] = 0.001
+    for _ in range(2000):
+        table.pick()
+    table.effective.weights[0] = 1.0
+    counted = Counter(table.pick() for _ in range(20 * (others + 1)))
+    assert 16 <= counted["a"] <= 21
+
+
+def test_two_orders_begun_at_once_begin_with_different_backends() -> None:
+    table = Table(named("a", "b", "c"))
+    one, other = table.strategy.order(), table.strategy.order()
+    assert names([next(one), next(other)]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("backends", [[], weighted(a=0), weighted(a=0, b=0)], ids=str)
+def test_nobody_is_yielded_when_nobody_has_a_weight(backends: list[Backend]) -> None:
+    table = Table(backends)
+    assert table.order() == []
+    assert table.strategy.shares() == {}
+
+
+def test_one_backend_is_always_the_one() -> None:
+    table = Table(named("a"))
+    table.enter("a", 3)
+    assert [table.order() for _ in range(3)] == [["a"]] * 3
 
 
 def test_shares_are_weights_over_their_sum() -> None:

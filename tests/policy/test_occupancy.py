@@ -49,3 +49,15 @@ def test_the_count_is_of_those_who_entered_and_have_not_left(limit: int, steps: 
             occupancy.leave(0)
             inside -= 1
         assert occupancy.active(0) == inside
+
+
+def test_a_counter_always_gives_the_count_of_its_position() -> None:
+    occupancy = LocalOccupancy(2)
+    first, second = occupancy.counter(0), occupancy.counter(1)
+    occupancy.try_enter(1, 0)
+    assert (first(), second()) == (0, 1)
+    occupancy.try_enter(1, 0)
+    occupancy.try_enter(0, 0)
+    assert (first(), second()) == (1, 2)
+    occupancy.leave(1)
+    assert (first(), second()) == (1, 1)

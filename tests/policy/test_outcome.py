@@ -4,7 +4,13 @@ import pytest
 
 from tcplb.policy.outcome import Outcome
 
-BLAMED = (Outcome.REFUSED, Outcome.TIMED_OUT, Outcome.UNREACHABLE, Outcome.UNRESOLVED)
+BLAMED = (
+    Outcome.REFUSED,
+    Outcome.TIMED_OUT,
+    Outcome.UNREACHABLE,
+    Outcome.UNRESOLVED,
+    Outcome.NO_ANSWER,
+)
 NOT_BLAMED = (Outcome.CONNECTED, Outcome.NO_RESOURCES, Outcome.ABANDONED)
 
 

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import State
 from tcplb.policy.names import StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.pool import Lease, Pool
+from tcplb.policy.transition import State
 from tests.policy.backends import backend, limited, named, names, weighted
 from tests.policy.test_pool import acquire, dial, every_strategy, fail, make_pool, others, state_of
 
@@ -50,7 +50,7 @@ def test_a_backend_without_a_limit_takes_what_the_others_cannot(strategy: Strate
 def test_with_hash_the_next_along_the_ring_takes_over_while_the_first_is_full() -> None:
     backends = limited(a=1, b=1, c=1, d=1)
     pool = make_pool(backends, StrategyName.HASH)
-    order = names(pool.strategy.order(b"key"))
+    order = names(pool.tiers[0].strategy.order(b"key"))
     assert [lease.backend.name for lease in fill(pool)] == order
 
 
@@ -115,27 +115,29 @@ def test_to_be_full_says_nothing_of_health() -> None:
     assert state_of(pool, "a") is state_of(pool, "b") is State.IN
 
 
-def test_an_ejected_backend_is_a_last_resort_when_the_others_are_full() -> None:
+def test_an_ejected_backend_is_no_resort_while_a_healthy_one_is_only_full() -> None:
     pool = make_pool(limited(a=0, b=1))
     fail(pool, "a", 0.0)
-    taken = [acquire(pool, 1.0) for _ in range(3)]
-    assert [lease.backend.name for lease in taken] == ["b", "a", "a"]
-    assert not any(lease.trial for lease in taken)
+    assert acquire(pool, 1.0).backend.name == "b"
+    assert pool.acquire(b"key", now=1.0) is None
+    assert pool.full()  # so the session may wait
+    assert acquire(pool, 1.0, {"b"}).backend.name == "a"
 
 
 def test_the_limit_of_an_ejected_backend_holds_though_nobodys_verdict_is_trusted() -> None:
     pool = make_pool(limited(a=1, b=1, c=2))
     fail(pool, "a", 0.0)
     fail(pool, "c", 0.0)
-    acquire(pool, 1.0, {"a", "c"})
-    left = fill(pool, 1.0)
-    assert Counter(lease.backend.name for lease in left) == {"a": 1, "c": 2}
-    assert pool.full()
+    left = []
+    while lease := pool.acquire(b"key", now=1.0, exclude={"b"}):
+        left.append(lease.backend.name)
+    assert Counter(left) == {"a": 1, "c": 2}
+    assert pool.full({"b"})
 
 
 def test_of_ejected_backends_one_that_is_full_is_passed_by_for_the_next() -> None:
     pool = make_pool(limited(a=1, b=1, c=1), StrategyName.HASH)
-    first, second, last = names(pool.strategy.order(b"key"))
+    first, second, last = names(pool.tiers[0].strategy.order(b"key"))
     fail(pool, first, 0.0)
     fail(pool, second, 0.0)
     assert [acquire(pool, 1.0, {last}).backend.name for _ in range(2)] == [first, second]
@@ -146,7 +148,7 @@ def test_the_trial_of_a_full_backend_waits_until_there_is_room() -> None:
     pool = make_pool(limited(a=1, b=0))
     still_open = acquire(pool, 0.0, {"b"})
     for _ in range(3):  # dials of before that fail one by one
-        late = Lease(still_open.backend, False, 0.0, still_open.position, still_open.tracker)
+        late = Lease(still_open.backend, False, 0.0, still_open.position, still_open.place)
         pool.observe(late, Outcome.TIMED_OUT, now=1.0)
     assert state_of(pool, "a") is State.EJECTED
     assert [acquire(pool, 6.0).backend.name for _ in range(10)] == ["b"] * 10

@@ -19,13 +19,13 @@ from hypothesis.stateful import (
 )
 
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import LEARNT_GRACE, EjectPolicy, State, Transition
+from tcplb.policy.ejection import LEARNT_GRACE, EjectPolicy
 from tcplb.policy.names import StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool
-from tcplb.policy.strategy import make_strategy
-from tests.policy.backends import named, names, weighted
+from tcplb.policy.pool import Lease, Pool, PoolRules
+from tcplb.policy.transition import State, Transition
+from tests.policy.backends import maker, named, names, weighted
 from tests.policy.test_pool import acquire, dial, fail, make_pool, others, state_of
 
 LONGEST_EJECTION = 60 * 1.1
@@ -148,8 +148,8 @@ class AnyNews(RuleBasedStateMachine):
         return Pool(
             "web",
             self.backends,
-            make_strategy(self.strategy, self.backends, self.occupancy),
-            eject=EjectPolicy(failures=2),
+            maker(self.strategy),
+            rules=PoolRules(eject=EjectPolicy(failures=2)),
             rng=Random(self.seeds.random()),
             occupancy=self.occupancy,
         )

@@ -9,14 +9,15 @@ from random import Random
 import pytest
 
 from tcplb.control.logs import Logs
+from tcplb.dataplane.health_log import log_transition
 from tcplb.dataplane.record import NOT_ACTIVE, to_json, to_tcplog
-from tcplb.dataplane.session import log_transition
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
-from tcplb.policy.health import EjectPolicy
+from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.names import StrategyName
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Pool
-from tcplb.policy.round_robin import RoundRobin
+from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.strategy import MakeStrategy
 from tcplb.testbed.log_lines import Event, SessionLine, read_event, read_session
 from tests.records import RECORD
 
@@ -32,10 +33,10 @@ def dial(pool: Pool, outcome: Outcome, now: float) -> None:
     lease = pool.acquire(b"", now=now, exclude=(other,))
     assert lease is not None
     if lease.trial:
-        log_transition(pool, pool.trial_begun(lease, until=now + 1))
+        log_transition(pool.name, pool.trial_begun(lease, until=now + 1))
     transition = pool.observe(lease, outcome, now=now + 0.25)
     assert transition is not None
-    log_transition(pool, transition)
+    log_transition(pool.name, transition)
     pool.release(lease)
 
 
@@ -44,7 +45,8 @@ def lines(capfd: Capture) -> list[str]:
 
 
 def test_a_backend_that_is_ejected_and_returns(capfd: Capture) -> None:
-    pool = Pool("web", BACKENDS, RoundRobin(BACKENDS), rng=Random(1), eject=POLICY)
+    make = MakeStrategy(StrategyName.ROUND_ROBIN, Random(1))
+    pool = Pool("web", BACKENDS, make, rng=Random(1), rules=PoolRules(eject=POLICY))
     with Logs("none", "json", "debug"):
         dial(pool, Outcome.REFUSED, 100.0)
         dial(pool, Outcome.TIMED_OUT, 106.0)
@@ -115,7 +117,7 @@ def test_a_session_without_a_backend() -> None:
         client_host="::1",
         backend=None,
         attempts=0,
-        dialled=None,
+        classified=None,
         connected=None,
         key=b"",
         active=NOT_ACTIVE,

@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcplb.policy.health import (
-    LEARNT_GRACE,
-    EjectPolicy,
-    FailureTracker,
-    State,
-    Transition,
-)
+from tcplb.policy.ejection import LEARNT_GRACE, EjectPolicy, FailureTracker
 from tcplb.policy.outcome import Outcome
+from tcplb.policy.transition import State, Transition
 
 STEADY = EjectPolicy(jitter=0)
 GRACE = LEARNT_GRACE

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tcplb.policy.health import EjectPolicy, FailureTracker, State, Transition
+from tcplb.policy.ejection import EjectPolicy, FailureTracker
 from tcplb.policy.outcome import Outcome
+from tcplb.policy.transition import State, Transition
 
 STEADY = EjectPolicy(jitter=0)
 """Ejects for 5, 10, 15 … 60 s exactly."""

@@ -1,0 +1,59 @@
+"""What all sessions of one listener share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tcplb.dataplane.admission import Admission
+from tcplb.dataplane.counters import BackendCounters, Counters
+from tcplb.dataplane.engine import Engine, Timeouts
+from tcplb.dataplane.health_log import log_transition
+from tcplb.dataplane.queueing import PoolQueue
+from tcplb.dataplane.quiet import QuietTimers
+from tcplb.dataplane.record import RecordSink
+from tcplb.policy.names import HashKey
+from tcplb.policy.pool import Pool
+from tcplb.policy.transition import Transition
+
+
+@dataclass(slots=True)
+class Frontend:
+    """What all sessions of one listener share."""
+
+    name: str
+    pool: Pool
+    engine: Engine
+    timeouts: Timeouts
+    counters: Counters
+    record: RecordSink | None
+    """Where a session's record goes at its end, if anywhere."""
+    health_changed: Callable[[str, Transition], None] = log_transition
+    """Hears of each change in what is thought of a backend, with the name of its pool."""
+    backend_counters: Sequence[BackendCounters] = ()
+    """One for each backend, in the pool's order; made here if not given."""
+    admission: Admission = field(default_factory=Admission)
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    active: int = 0
+    shared_queue: PoolQueue | None = None
+    """That of the pool, if several listeners share it."""
+    queue: PoolQueue = field(init=False)
+    quiet_timers: QuietTimers = field(init=False)
+    by_destination: bool = field(init=False)
+    """Whether the key is the address that the client has connected to."""
+    listens: bool = field(init=False)
+    """Whether the pool wants to know when a backend sends its first byte."""
+
+    def __post_init__(self) -> None:
+        """Make the timers, which are those of the running loop, and what was not given."""
+        loop = asyncio.get_running_loop()
+        self.quiet_timers = QuietTimers(loop, self.timeouts.idle, self.timeouts.half_close)
+        if not self.backend_counters:
+            self.backend_counters = tuple(BackendCounters() for _ in self.pool.backends)
+        self.queue = self.shared_queue or PoolQueue(self.pool, self.clock)
+        rules = self.pool.rules
+        self.by_destination = self.pool.keyed and rules.key_rule.key is HashKey.DESTINATION
+        self.listens = self.pool.measures or rules.eject.first_byte

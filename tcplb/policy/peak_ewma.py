@@ -1,0 +1,121 @@
+"""Peak EWMA: of two draws, the backend that will probably answer sooner.
+
+Source: Finagle's ``Balancers.p2cPeakEwma`` (Marius Eriksen, Twitter, 2013), which Linkerd took
+over. A backend's latency is an exponentially weighted moving average over time, except that a
+higher one replaces it at once: to be slow costs traffic immediately, to be fast again has to be
+shown. Cost = latency × (connections + 1) / weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import exp
+from random import Random
+
+from tcplb.policy.backend import Backend
+from tcplb.policy.load import Load, shares_by_weight
+from tcplb.policy.weighted_random import Draws
+
+DECAY = 10.0
+"""Seconds after which a latency still counts for 1/e, 37 %."""
+_LONGEST = 3600.0
+"""More seconds than this are taken for this many: a latency has to stay finite."""
+
+
+class PeakEwma:
+    """Yields the cheaper of two different draws by weight, in O(log n), and then the rest.
+
+    A latency fades while it is not measured anew, so a backend that was slow is tried again. But a
+    backend that is chosen is taken at its last measured latency from then on, until the next
+    measure: so one connection tries it, not everybody's, and one that gives no answer at all gets
+    little.
+
+    A backend that has never been measured comes before all others while nothing is open on it;
+    else it counts as no slower than the one it is compared with.
+    """
+
+    keyed = False
+    by_load = True
+
+    def __init__(
+        self, backends: Sequence[Backend], load: Load, rng: Random, decay: float = DECAY
+    ) -> None:
+        """Let latencies fade to 37 % in `decay` seconds. Raises ValueError unless it is above 0."""
+        if not decay > 0:
+            raise ValueError(f"latencies must fade in more than 0 s, not in {decay:g} s")
+        self._backends = tuple(backends)
+        self._counts = load.counts
+        self._weights = load.weights
+        self._draws = Draws([backend.weight for backend in backends], rng)
+        self._decay = decay
+        self._indexes = {backend.name: index for index, backend in enumerate(backends)}
+        self._latencies: list[float | None] = [None] * len(backends)
+        self._measured_at = [0.0] * len(backends)
+        self._fades_from = [0.0] * len(backends)
+
+    def observe(self, backend: Backend, seconds: float, now: float) -> None:
+        """Take note that `backend` took `seconds` to connect and send its first byte."""
+        index = self._indexes.get(backend.name)
+        if index is None:
+            return  # it was there when its connection began
+        seconds = min(max(0.0, seconds), _LONGEST)  # NaN is 0 by this
+        latency = self._latencies[index]
+        if latency is not None and seconds < latency:
+            old = self._share_left(self._measured_at[index], now)
+            seconds = latency * old + seconds * (1 - old)
+        self._latencies[index] = seconds
+        self._measured_at[index] = max(now, self._measured_at[index])
+        self._fades_from[index] = max(now, self._fades_from[index])
+
+    def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
+        """Yield each backend once; `now` is on the clock of `observe`."""
+        fades_from = self._fades_from
+        for index in self._preference(now):
+            before = fades_from[index]
+            fades_from[index] = max(now, before)
+            yield self._backends[index]
+            fades_from[index] = before  # it was not taken
+
+    def shares(self) -> Mapping[str, float]:
+        """Return weight / total weight by name: what they get if all are equally fast and busy."""
+        return shares_by_weight(self._backends)
+
+    def latency(self, backend: Backend, now: float) -> float | None:
+        """Return the seconds that `backend` is thought to take; None if it was never measured."""
+        return self._latency(self._indexes[backend.name], now)
+
+    def _latency(self, index: int, now: float) -> float | None:
+        latency = self._latencies[index]
+        return latency and latency * self._share_left(self._fades_from[index], now)
+
+    def _share_left(self, since: float, now: float) -> float:
+        # A clock that has gone back has not moved, as far as this is concerned.
+        return exp(-max(0.0, now - since) / self._decay)
+
+    def _preference(self, now: float) -> Iterator[int]:
+        indexes = self._draws.indexes
+        if len(indexes) < 2:
+            yield from indexes
+            return
+        drawn = self._draws.two()
+        better, left = self._compare(*drawn, now)
+        yield better
+        # Each further draw competes with the one that was left over.
+        for index in self._draws.others(drawn):
+            better, left = self._compare(left, index, now)
+            yield better
+        yield left
+
+    def _compare(self, one: int, other: int, now: float) -> tuple[int, int]:
+        """Return both, the cheaper one first; of two alike, `one`."""
+        latency, other_latency = self._latency(one, now), self._latency(other, now)
+        cost = self._cost(one, latency, other_latency)
+        other_cost = self._cost(other, other_latency, latency)
+        return (one, other) if cost <= other_cost else (other, one)
+
+    def _cost(self, index: int, latency: float | None, other: float | None) -> tuple[float, float]:
+        """Return latency × (connections + 1) / weight, and what decides if that is even."""
+        connections, weight = self._counts[index](), self._weights[index]
+        if latency is None:
+            latency = (1.0 if other is None else other) if connections else 0.0
+        return latency * (connections + 1) / weight, connections / weight

@@ -1,0 +1,70 @@
+"""A pool's backends by priority: those of one tier share a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tcplb.policy.backend import Backend
+from tcplb.policy.health import Health
+from tcplb.policy.load import Load
+from tcplb.policy.occupancy import Occupancy
+from tcplb.policy.strategy import StrategyMaker
+
+
+class Place:
+    """A backend's place in its pool: where it is counted, and what is known of it."""
+
+    __slots__ = ("backend", "health", "index", "position", "share", "since", "tier", "usable")
+
+    tier: Tier
+
+    def __init__(self, backend: Backend, position: int, health: Health) -> None:
+        self.backend = backend
+        self.health = health
+        self.position = position
+        """Where the pool's occupancy counts it."""
+        self.index = 0
+        """Where its tier's `Load` has it."""
+        self.usable = health.usable
+        """Whether nothing speaks against it: a copy, because every pick asks."""
+        self.share = 1.0
+        """The part of its weight that is in force; less than 1 while it is coming back."""
+        self.since = 0.0
+        """When it began to come back."""
+
+
+class Tier:
+    """The backends of one priority, in the order of the config."""
+
+    __slots__ = ("load", "places", "size", "strategy", "usable", "usable_weight")
+
+    def __init__(self, places: Sequence[Place], make: StrategyMaker, occupancy: Occupancy) -> None:
+        backends = [place.backend for place in places]
+        self.places = tuple(places)
+        self.load = Load(backends, occupancy, [place.position for place in places])
+        self.strategy = make(backends, self.load)
+        self.size = 0
+        """How many the operator wants used; those of weight 0 are none."""
+        self.usable = 0
+        """How many of them nothing speaks against."""
+        self.usable_weight = 0
+        for index, place in enumerate(places):
+            place.tier, place.index = self, index
+        self.count()
+
+    def count(self) -> None:
+        """Count anew; O(n), when something has changed."""
+        weighted = [place for place in self.places if place.backend.weight > 0]
+        usable = [place for place in weighted if place.usable]
+        self.size = sum(place.health.enabled for place in weighted)
+        self.usable = len(usable)
+        self.usable_weight = sum(place.backend.weight for place in usable)
+
+    def panics(self, threshold: int) -> bool:
+        """Whether some are usable, but less than `threshold` percent: the verdicts look wrong."""
+        return 0 < self.usable * 100 < threshold * self.size
+
+    def set_share(self, place: Place, share: float) -> None:
+        """Let only this part of a backend's weight be in force."""
+        place.share = share
+        self.load.weights[place.index] = place.backend.weight * share
