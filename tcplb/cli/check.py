@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tcplb.config.settings import load
+from tcplb.control.user_function import load_functions
 
 
 @click.command()
@@ -17,6 +18,7 @@ def check(file: Path) -> None:
     Prints every problem with its line and exits with 3 if there is one.
     """
     config = load(file).config
+    load_functions(pool.strategy for pool in config.pools.values())
     backends = sum(len(pool.backends) for pool in config.pools.values())
     click.echo(
         f"{click.format_filename(file)}: fine: {_count(len(config.listeners), 'listener')}, "

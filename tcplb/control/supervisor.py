@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from random import Random
 from socket import socket
 
 from tcplb import __version__
@@ -19,14 +20,18 @@ from tcplb.control.build import build_pool
 from tcplb.control.crew import Crew
 from tcplb.control.limits import connection_limit, processors, worker_slots
 from tcplb.control.logs import HeldOpen
-from tcplb.control.messages import ReopenLogs
+from tcplb.control.messages import ReopenLogs, Verdict
 from tcplb.control.plan import Limits, Plan, PoolPlan, make_plan
+from tcplb.control.prober import Prober
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
 from tcplb.control.scoreboard import Scoreboard
 from tcplb.control.sockets import SocketSets, endpoint, open_listening_sockets
 from tcplb.control.turns import Turns
+from tcplb.control.user_function import load_functions
+from tcplb.dataplane.health_log import log_transition
 from tcplb.policy.names import names_function
 from tcplb.policy.occupancy import LocalOccupancy
+from tcplb.policy.transition import State, Transition
 
 log = logging.getLogger("tcplb.server")
 
@@ -57,7 +62,8 @@ class Supervisor:
             crew = Crew(plan, sockets, board, self._turns)
             with contextlib.closing(board), contextlib.closing(crew), self._signals(crew):
                 await self._start_up(crew, plan, workers, sockets)
-                await self._stop.wait()
+                async with self._checks(crew):
+                    await self._stop.wait()
                 cut = await crew.drain(self._config.limits.drain_timeout, self._force)
                 self._report_end(board, cut)
                 return cut
@@ -94,6 +100,30 @@ class Supervisor:
             counters.turned_away,
             counters.pauses,
         )
+
+    # -- active checks ------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _checks(self, crew: Crew) -> AsyncIterator[None]:
+        """Check the backends actively, as far as that is wanted, and tell the workers."""
+
+        def changed(pool: str, transition: Transition) -> None:
+            log_transition(pool, transition)
+            crew.announce(Verdict(pool, transition))
+
+        def passed(pool: str, backend: str, began: float) -> None:
+            # Whoever ejected it has not been there for a while; the check has, just now.
+            ejection = crew.verdicts.ejected(pool, backend)
+            if ejection is not None and ejection.at < began:
+                reason = "is back: its check passed"
+                changed(pool, Transition(backend, State.IN, reason, at=began))
+
+        prober = Prober(self._config.pools, changed, passed, rng=Random())
+        prober.start()
+        try:
+            yield
+        finally:
+            await prober.close()
 
     # -- signals ------------------------------------------------------------------------------
 
@@ -179,9 +209,10 @@ def _report_placement(plan: PoolPlan) -> None:
 def serve(config: Config) -> int:
     """Serve `config` until a signal ends it: this process supervises the workers that do it.
 
-    Returns the number of sessions that outlived the drain time-out. Raises BindError, LogFileError
-    or WorkerError before anything is served.
+    Returns the number of sessions that outlived the drain time-out. Raises BindError, LogFileError,
+    StrategyError or WorkerError before anything is served.
     """
+    load_functions(pool.strategy for pool in config.pools.values())
     occupy_standard_descriptors()
     with (
         contextlib.closing(Turns.create()) as turns,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import cast
 
 from tcplb.errors import StrategyError
 from tcplb.policy.custom import PickFunction
+from tcplb.policy.names import names_function
 
 
 def load_function(name: str, search_path: str) -> PickFunction:
@@ -29,3 +32,10 @@ def load_function(name: str, search_path: str) -> PickFunction:
     if not callable(found):
         raise StrategyError(f"cannot load the strategy {name}: it is not a function")
     return cast(PickFunction, found)
+
+
+def load_functions(strategies: Iterable[str]) -> None:
+    """Load those of `strategies` that are functions, to see that it works. Raises StrategyError."""
+    for name in strategies:
+        if names_function(name):
+            load_function(name, str(Path.cwd()))

@@ -69,12 +69,23 @@ class PeakEwma:
 
     def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         """Yield each backend once; `now` is on the clock of `observe`."""
+        if len(self._draws.indexes) < 2:
+            for index in self._draws.indexes:
+                yield self._backends[index]
+            return
         fades_from = self._fades_from
-        for index in self._preference(now):
+        drawn = self._draws.two()
+        first, left = self._compare(*drawn, now)
+        before = fades_from[first]
+        if now > before:
+            fades_from[first] = now
+        yield self._backends[first]  # nearly always the only one that is asked for
+        fades_from[first] = before  # it was not taken
+        for index in self._rest(drawn, left, now):
             before = fades_from[index]
             fades_from[index] = max(now, before)
             yield self._backends[index]
-            fades_from[index] = before  # it was not taken
+            fades_from[index] = before
 
     def shares(self) -> Mapping[str, float]:
         """Return weight / total weight by name: what they get if all are equally fast and busy."""
@@ -86,20 +97,17 @@ class PeakEwma:
 
     def _latency(self, index: int, now: float) -> float | None:
         latency = self._latencies[index]
-        return latency and latency * self._share_left(self._fades_from[index], now)
+        fading = now - self._fades_from[index]
+        if not latency or fading <= 0:
+            return latency
+        return latency * exp(-fading / self._decay)
 
     def _share_left(self, since: float, now: float) -> float:
         # A clock that has gone back has not moved, as far as this is concerned.
         return exp(-max(0.0, now - since) / self._decay)
 
-    def _preference(self, now: float) -> Iterator[int]:
-        indexes = self._draws.indexes
-        if len(indexes) < 2:
-            yield from indexes
-            return
-        drawn = self._draws.two()
-        better, left = self._compare(*drawn, now)
-        yield better
+    def _rest(self, drawn: tuple[int, int], left: int, now: float) -> Iterator[int]:
+        """Yield all but the winner of the two `drawn`, of which `left` is the other one."""
         # Each further draw competes with the one that was left over.
         for index in self._draws.others(drawn):
             better, left = self._compare(left, index, now)
@@ -109,6 +117,18 @@ class PeakEwma:
     def _compare(self, one: int, other: int, now: float) -> tuple[int, int]:
         """Return both, the cheaper one first; of two alike, `one`."""
         latency, other_latency = self._latency(one, now), self._latency(other, now)
+        if latency is None or other_latency is None:
+            return self._compare_unmeasured(one, latency, other, other_latency)
+        counts, weights = self._counts, self._weights
+        cost = latency * (counts[one]() + 1) / weights[one]
+        other_cost = other_latency * (counts[other]() + 1) / weights[other]
+        if cost == other_cost:
+            cost, other_cost = counts[one]() / weights[one], counts[other]() / weights[other]
+        return (one, other) if cost <= other_cost else (other, one)
+
+    def _compare_unmeasured(
+        self, one: int, latency: float | None, other: int, other_latency: float | None
+    ) -> tuple[int, int]:
         cost = self._cost(one, latency, other_latency)
         other_cost = self._cost(other, other_latency, latency)
         return (one, other) if cost <= other_cost else (other, one)

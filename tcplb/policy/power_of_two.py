@@ -39,31 +39,33 @@ class PowerOfTwo:
 
     def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         """Yield each backend once; the last one yielded counts as a start."""
-        self._age()
+        self._orders_left -= 1
+        if self._orders_left <= 0:
+            self._age()
+        if len(self._draws.indexes) < 2:
+            for index in self._draws.indexes:
+                yield self._backends[index]
+            return
         starts = self._starts
-        first = -1
-        for index in self._preference():
-            first = index if first < 0 else first
+        drawn = self._draws.two()
+        first, left = self._compare(*drawn)
+        starts[first] += 1
+        yield self._backends[first]  # nearly always the only one that is asked for
+        starts[first] -= 1  # it was not taken
+        for index in self._rest(drawn, left):
             starts[index] += 1
             yield self._backends[index]
-            starts[index] -= 1  # it was not taken
+            starts[index] -= 1
         # Nobody suited. Whoever settles for the first one after all must not always settle for the
         # same.
-        if first >= 0:
-            starts[first] += 1
+        starts[first] += 1
 
     def shares(self) -> Mapping[str, float]:
         """Return weight / total weight by name: what they get if all connections are alike."""
         return shares_by_weight(self._backends)
 
-    def _preference(self) -> Iterator[int]:
-        indexes = self._draws.indexes
-        if len(indexes) < 2:
-            yield from indexes
-            return
-        drawn = self._draws.two()
-        better, left = self._compare(*drawn)
-        yield better
+    def _rest(self, drawn: tuple[int, int], left: int) -> Iterator[int]:
+        """Yield all but the winner of the two `drawn`, of which `left` is the other one."""
         # Each further draw competes with the one that was left over.
         for index in self._draws.others(drawn):
             better, left = self._compare(left, index)
@@ -72,21 +74,14 @@ class PowerOfTwo:
 
     def _compare(self, one: int, other: int) -> tuple[int, int]:
         """Return both, the better one first; of two alike, `one`."""
-        one_weight, other_weight = self._weights[one], self._weights[other]
-        one_load, other_load = (
-            self._counts[one]() / one_weight,
-            self._counts[other]() / other_weight,
-        )
+        counts, weights = self._counts, self._weights
+        one_load, other_load = counts[one]() / weights[one], counts[other]() / weights[other]
         if one_load == other_load:
-            one_load, other_load = (
-                self._starts[one] / one_weight,
-                self._starts[other] / other_weight,
-            )
+            starts = self._starts
+            one_load, other_load = starts[one] / weights[one], starts[other] / weights[other]
         return (one, other) if one_load <= other_load else (other, one)
 
     def _age(self) -> None:
         """Halve the recent starts now and then: O(1) an order, if spread over the orders."""
-        self._orders_left -= 1
-        if self._orders_left <= 0:
-            self._orders_left = self._orders_per_halving
-            self._starts[:] = [count / 2 for count in self._starts]
+        self._orders_left = self._orders_per_halving
+        self._starts[:] = [count / 2 for count in self._starts]

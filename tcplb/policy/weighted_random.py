@@ -55,6 +55,7 @@ class Draws:
         self._ends = list(accumulate(self._weights))
         self._total = sum(self._weights)
         self._last = len(self.indexes) - 1
+        self._alike = len(set(self._weights)) == 1
 
     def one(self) -> int:
         """Return a random index. There has to be one; O(log n)."""
@@ -67,6 +68,11 @@ class Draws:
         There have to be two; O(log n).
         """
         random, ends, last = self._rng.random, self._ends, self._last
+        if self._alike:  # nearly always, and half the time
+            indexes = self.indexes
+            first = int(random() * (last + 1))
+            second = int(random() * last)
+            return indexes[first], indexes[second + 1 if second >= first else second]
         first = bisect_right(ends, random() * self._total, 0, last)
         weight = self._weights[first]
         point = random() * (self._total - weight)
