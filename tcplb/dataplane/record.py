@@ -52,6 +52,8 @@ class Record:
     """When there was a key to place; None if it did not come to that."""
     queued: float = 0.0
     """Seconds that it has waited for a backend with room."""
+    queue_ahead: int = 0
+    """How many waited before it when it joined the queue."""
     attempts: int = 0
     backend: str | None = None
     """The one dialled last."""
@@ -93,7 +95,7 @@ def to_tcplog(record: Record) -> str:
     host, attempts = record.client_host, record.attempts
     whole = int(record.accepted_at)
     # One % for all of it: half the time of an f-string with as many fields.
-    return "%s:%d [%s.%03d] %s %s/%s %d/%d/%d %d %s %d/%d/%d/%d/%s 0/0 %d" % (  # noqa: UP031
+    return "%s:%d [%s.%03d] %s %s/%s %d/%d/%d %d %s %d/%d/%d/%d/%s 0/%d %d" % (  # noqa: UP031
         f"[{host}]" if ":" in host else host,
         record.client_port,
         _clock(whole, time.timezone),
@@ -108,6 +110,7 @@ def to_tcplog(record: Record) -> str:
         record.termination.code,
         *record.active,
         f"+{attempts - 1}" if attempts > 1 else "0",
+        record.queue_ahead,
         record.bytes_up,
     )
 
@@ -126,6 +129,7 @@ def to_json(record: Record) -> str:
             "key": record.key.decode(errors="backslashreplace"),
             "classify_ms": record.classify_ms,
             "queue_ms": record.queue_ms,
+            "queue_ahead": record.queue_ahead,
             "connect_ms": record.connect_ms,
             "total_ms": record.total_ms,
             "bytes_up": record.bytes_up,

@@ -204,6 +204,7 @@ class Session:
         frontend, record = self._frontend, self._record
         began = frontend.clock()
         self._phase = Phase.QUEUED
+        record.queue_ahead = frontend.queue.waiting
         try:
             ended = await frontend.queue.wait_for_room(waiter)
         finally:

@@ -48,6 +48,13 @@ def test_tcplog_of_a_retried_session() -> None:
     assert line.split(" ", 4)[4] == "0/1/57 212 SD 4/3/2/1/+3 0/0 78"
 
 
+def test_tcplog_of_a_session_that_waited_in_the_queue() -> None:
+    record = replace(RECORD, queued=0.0135, queue_ahead=7, connected=100.0185)
+    assert to_tcplog(record).split(" ", 4)[4] == "13/2/57 212 -- 4/3/2/1/0 0/7 78"
+    facts = json.loads(to_json(record))
+    assert (facts["queue_ms"], facts["queue_ahead"], facts["connect_ms"]) == (13, 7, 2)
+
+
 def test_tcplog_of_an_ipv6_client_without_a_backend() -> None:
     assert to_tcplog(NOBODY) == (
         "[2001:db8::7]:51234 [22/Nov/2026:15:03:07.125] web web/<NOSRV> -1/-1/57 0 CR "
@@ -59,7 +66,7 @@ def test_json() -> None:
     assert to_json(RECORD) == (
         '{"time": "2026-11-22T14:03:07.125Z", "client": "127.0.0.1:51234", "listener": "web", '
         '"pool": "web", "backend": "b1", "key": "/x", "classify_ms": 2, "queue_ms": 0, '
-        '"connect_ms": 1, "total_ms": 57, "bytes_up": 78, "bytes_down": 212, "attempts": 1, '
+        '"queue_ahead": 0, "connect_ms": 1, "total_ms": 57, "bytes_up": 78, "bytes_down": 212, "attempts": 1, '
         '"active": {"process": 4, "listener": 3, "pool": 2, "backend": 1}, "termination": "--", '
         '"reason": "both sides closed"}'
     )

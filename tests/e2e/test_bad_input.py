@@ -102,7 +102,8 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     assert code == 3
     assert [line.removeprefix(f"{file}:") for line in output.splitlines()] == [
         '3: listeners[0].pool: no such pool (got "wbe"; did you mean "web"?)',
-        "6: pools.web.strategy: must be one of round-robin, hash, least-connections "
+        "6: pools.web.strategy: must be one of round-robin, least-connections, random, "
+        "power-of-two, hash, maglev, rendezvous, peak-ewma, first, module:function "
         '(got "hsah"; did you mean "hash"?)',
         "10: pools.web.backends[0].weight: must be at most 256 (got 999)",
         '11: pools.web.backends[0].wieght: unknown key (did you mean "weight"?)',
