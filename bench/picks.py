@@ -1,4 +1,8 @@
-"""What a choice costs with many backends: `Pool.acquire` and `release`, in this process."""
+"""What a choice costs with many backends, in this process.
+
+Once the strategy's alone, the first backend of its order, and once with all that a pool does around
+it: `acquire` and `release`. No connection is open meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ from bench.scenarios import PICK
 from bench.settings import Settings
 from tcplb.policy.backend import Backend
 from tcplb.policy.names import StrategyName
+from tcplb.policy.peak_ewma import PeakEwma
 from tcplb.policy.pool import Pool
-from tcplb.policy.strategy import MakeStrategy
+from tcplb.policy.strategy import MakeStrategy, Strategy
 
 _KEYS = [f"203.0.113.{client % 256}:{client}".encode() for client in range(1000)]
 
@@ -26,8 +31,11 @@ def compare_picks(settings: Settings, results: Results, say: Callable[[str], Non
         say(f"{PICK.name} {number + 1}/{settings.rounds}")
         for strategy, pool in pools.items():
             with cores.started_on(cores.BALANCER):
-                seconds = _seconds(pool, settings.picks)
-            results.add(PICK.name, strategy, {"time": seconds / settings.picks * 1e6})
+                whole = _seconds_of_pool(pool, settings.picks)
+                order = _seconds_of_order(pool.tiers[0].strategy, settings.picks)
+            microseconds = 1e6 / settings.picks
+            figures = {"order": order * microseconds, "time": whole * microseconds}
+            results.add(PICK.name, strategy, figures)
 
 
 def _pool(strategy: StrategyName, size: int) -> Pool:
@@ -36,10 +44,23 @@ def _pool(strategy: StrategyName, size: int) -> Pool:
         for number in range(size)
     ]
     rng = Random(1)
-    return Pool("bench", backends, MakeStrategy(strategy, rng), rng=rng)
+    pool = Pool("bench", backends, MakeStrategy(strategy, rng), rng=rng)
+    ordering = pool.tiers[0].strategy
+    if isinstance(ordering, PeakEwma):
+        for backend in backends:
+            ordering.observe(backend, 0.001, 0.0)
+    return pool
 
 
-def _seconds(pool: Pool, picks: int) -> float:
+def _seconds_of_order(strategy: Strategy, picks: int) -> float:
+    order = strategy.order
+    began = time.perf_counter()
+    for key in itertools.islice(itertools.cycle(_KEYS), picks):
+        next(order(key, began))
+    return time.perf_counter() - began
+
+
+def _seconds_of_pool(pool: Pool, picks: int) -> float:
     acquire, release = pool.acquire, pool.release
     began = time.perf_counter()
     for key in itertools.islice(itertools.cycle(_KEYS), picks):
