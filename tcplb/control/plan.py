@@ -145,8 +145,9 @@ def plan_pool(name: str, config: PoolConfig) -> PoolPlan:
     """Return the plan of the pool called `name`."""
     return PoolPlan(
         name,
-        # Where the user is may have a strategy of the user's own; a worker is started elsewhere.
-        StrategyPlan(config.strategy, config.maglev_table_size, config.ewma_decay, str(Path.cwd())),
+        StrategyPlan(
+            config.strategy, config.maglev_table_size, config.ewma_decay, working_directory()
+        ),
         parse_key_rule(config.hash_key),
         config.hash_balance_factor,
         config.slow_start,
@@ -157,6 +158,14 @@ def plan_pool(name: str, config: PoolConfig) -> PoolPlan:
         tuple(plan_backend(backend) for backend in config.backends),
         tuple(Mode(backend.state) for backend in config.backends),
     )
+
+
+def working_directory() -> str:
+    """Return where the user is, which may have a strategy of the user's own; "" if that is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def plan_backend(config: BackendConfig) -> Backend:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import cast
 
+from tcplb.control.plan import working_directory
 from tcplb.errors import StrategyError
 from tcplb.policy.custom import PickFunction
 from tcplb.policy.names import names_function
@@ -20,7 +20,7 @@ def load_function(name: str, search_path: str) -> PickFunction:
     that no file there can take the place of a module that we need. Raises StrategyError.
     """
     module_name, _, attributes = name.partition(":")
-    if search_path not in sys.path:
+    if search_path and search_path not in sys.path:
         sys.path.append(search_path)
     try:
         found: object = importlib.import_module(module_name)
@@ -38,4 +38,4 @@ def load_functions(strategies: Iterable[str]) -> None:
     """Load those of `strategies` that are functions, to see that it works. Raises StrategyError."""
     for name in strategies:
         if names_function(name):
-            load_function(name, str(Path.cwd()))
+            load_function(name, working_directory())

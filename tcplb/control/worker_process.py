@@ -13,6 +13,7 @@ from pathlib import Path
 from tcplb.control.channel import Channel
 from tcplb.control.inherited import DEAF_TO, Inherited
 from tcplb.control.messages import Drain, Draining, Ended, Failed, Force, Message, Ready
+from tcplb.control.plan import working_directory
 
 START_TIME = 30.0
 """Seconds that a worker may take until it is ready."""
@@ -152,6 +153,7 @@ def _path_flags() -> Sequence[str]:
     `-m` looks for modules in the working directory first. That is where we found ours if we were
     started in that way; if not, nothing may be imported from there.
     """
-    if sys.path and Path(sys.path[0]) == Path.cwd() and not sys.flags.safe_path:
+    here = working_directory()  # which may be gone
+    if sys.path and here and Path(sys.path[0]) == Path(here) and not sys.flags.safe_path:
         return ()
     return ("-P",)
