@@ -11,7 +11,17 @@ from tcplb.testbed.backends import Backends
 from tcplb.testbed.balancer import Balancer
 from tcplb.testbed.errors import BedError
 
-STRATEGIES = ("round-robin", "hash", "least-connections")
+STRATEGIES = (
+    "hash",
+    "maglev",
+    "rendezvous",
+    "round-robin",
+    "least-connections",
+    "random",
+    "power-of-two",
+    "peak-ewma",
+    "first",
+)
 """In the order in which they are switched."""
 
 Note = Callable[[str, str], None]

@@ -6,8 +6,14 @@ from tcplb.demo.state import Health, Picture
 
 _WHERE = {
     "hash": "a path always meets the same backend",
+    "maglev": "a path always meets the same backend",
+    "rendezvous": "a path always meets the same backend",
     "round-robin": "the backends take turns",
     "least-connections": "the backend that is least busy answers",
+    "random": "any backend answers",
+    "power-of-two": "the less busy one of two answers",
+    "peak-ewma": "the one of two that is faster answers",
+    "first": "the first backend answers everything",
 }
 
 

@@ -134,7 +134,7 @@ def test_a_backend_that_somebody_else_kills_is_seen() -> None:
 def test_the_strategy_is_switched_by_its_key_and_the_load_goes_on() -> None:
     with live() as terminal:
         port = terminal.port
-        for strategy in ("least-connections", "round-robin", "hash"):
+        for strategy in ("maglev", "rendezvous", "round-robin"):
             terminal.type("s")
             terminal.wait_for_screen(rf"localhost:{port}  strategy {strategy} ")
             terminal.backend(1, r"up +pid \d+ +\S+ +[1-9]\d*%")
