@@ -20,7 +20,13 @@ from tcplb.cli.exits import Exit, exit_for
 from tcplb.cli.serve import serve
 from tcplb.errors import ConfigError, TcplbError
 
-_IMPORTED_LATE = {"bench": "tcplb.cli.bench", "demo": "tcplb.cli.demo"}
+_IMPORTED_LATE = {
+    "bench": "tcplb.cli.bench",
+    "demo": "tcplb.cli.demo",
+    "explain": "tcplb.cli.explain",
+    "plan": "tcplb.cli.plan",
+    "simulate": "tcplb.cli.simulate",
+}
 """Commands by module that need much which no other does. `tcplb serve` runs for months without."""
 
 

@@ -14,33 +14,29 @@ from tcplb.dataplane.splice import SpliceEngine, splice_works
 from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.names import StrategyName, names_function
 from tcplb.policy.occupancy import Occupancy
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
 from tcplb.policy.strategy import MakeStrategy, StrategyMaker, UserFunction
 
 
-def build_pool(plan: PoolPlan, occupancy: Occupancy, failed: Callable[[str], None]) -> Pool:
+def build_pool(
+    plan: PoolPlan,
+    occupancy: Occupancy,
+    failed: Callable[[str], None],
+    rng: Random | None = None,
+) -> Pool:
     """Return the pool of `plan`, which counts its leases in `occupancy`.
 
     `failed` hears why, whenever a strategy of the user's own gives nothing that can be used.
     Raises StrategyError if that cannot be loaded.
     """
     # Seeded by the system: balancers that ejected together must not come back together.
-    rng = Random()
-    rules = PoolRules(
-        key_rule=plan.key_rule,
-        hash_balance_factor=plan.hash_balance_factor,
-        slow_start=plan.slow_start,
-        panic_threshold=plan.panic_threshold,
-        eject=plan.eject,
-        retry=plan.retry,
-        queue=plan.queue,
-    )
+    rng = rng or Random()
     return Pool(
         plan.name,
         plan.backends,
         strategy_maker(plan.strategy, rng, failed),
         rng=rng,
-        rules=rules,
+        rules=plan.rules,
         occupancy=occupancy,
         modes={backend.name: mode for backend, mode in zip(plan.backends, plan.modes, strict=True)},
     )

@@ -33,7 +33,7 @@ class Event:
     position: int
     """Where the backend stands, over all pools."""
     text: str
-    """Cut to 216 bytes."""
+    """Cut to 224 bytes."""
 
 
 class Events:
@@ -80,4 +80,4 @@ class Events:
 
 
 def _cut(text: str) -> bytes:
-    return text.encode()[:_TEXT_BYTES].decode(errors="ignore").encode()
+    return text.encode(errors="replace")[:_TEXT_BYTES].decode(errors="ignore").encode()

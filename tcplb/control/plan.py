@@ -19,7 +19,8 @@ from tcplb.dataplane.engine import Timeouts
 from tcplb.policy.access_list import AccessRule, parse_access_rule
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
-from tcplb.policy.names import KeyRule, parse_key_rule
+from tcplb.policy.names import parse_key_rule
+from tcplb.policy.pool import PoolRules
 from tcplb.policy.queue import QueuePolicy
 from tcplb.policy.rate import ClientRate, Rate
 from tcplb.policy.retry import RetryPolicy
@@ -50,16 +51,7 @@ class PoolPlan:
 
     name: str
     strategy: StrategyPlan
-    key_rule: KeyRule
-    hash_balance_factor: int
-    """Percent; 0 for no bound."""
-    slow_start: float
-    """Seconds; 0 for none."""
-    panic_threshold: int
-    """Percent."""
-    eject: EjectPolicy
-    retry: RetryPolicy
-    queue: QueuePolicy
+    rules: PoolRules
     backends: tuple[Backend, ...]
     modes: tuple[Mode, ...]
     """What the operator says of each backend at the start."""
@@ -148,13 +140,15 @@ def plan_pool(name: str, config: PoolConfig) -> PoolPlan:
         StrategyPlan(
             config.strategy, config.maglev_table_size, config.ewma_decay, working_directory()
         ),
-        parse_key_rule(config.hash_key),
-        config.hash_balance_factor,
-        config.slow_start,
-        config.panic_threshold,
-        EjectPolicy(**dict(config.eject)),
-        RetryPolicy(**dict(config.retry)),
-        QueuePolicy(**dict(config.queue)),
+        PoolRules(
+            key_rule=parse_key_rule(config.hash_key),
+            hash_balance_factor=config.hash_balance_factor,
+            slow_start=config.slow_start,
+            panic_threshold=config.panic_threshold,
+            eject=EjectPolicy(**dict(config.eject)),
+            retry=RetryPolicy(**dict(config.retry)),
+            queue=QueuePolicy(**dict(config.queue)),
+        ),
         tuple(plan_backend(backend) for backend in config.backends),
         tuple(Mode(backend.state) for backend in config.backends),
     )

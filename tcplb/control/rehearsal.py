@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from random import Random
 
-from tcplb.control.build import strategy_maker
+from tcplb.control.build import build_pool
 from tcplb.control.plan import PoolPlan
 from tcplb.policy.occupancy import LocalOccupancy, Occupancy
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
 
 
 class SupposedOccupancy(LocalOccupancy):
@@ -34,16 +33,8 @@ def rehearsal_pool(
     `failed` hears why, whenever a strategy of the user's own gives nothing that can be used.
     Raises StrategyError if that cannot be loaded.
     """
-    rng = Random(seed)
-    return Pool(
-        plan.name,
-        plan.backends,
-        strategy_maker(plan.strategy, rng, failed or _ignore),
-        rng=rng,
-        rules=PoolRules(**{field.name: getattr(plan, field.name) for field in fields(PoolRules)}),
-        occupancy=occupancy,
-        modes={backend.name: mode for backend, mode in zip(plan.backends, plan.modes, strict=True)},
-    )
+    occupancy = occupancy or LocalOccupancy(len(plan.backends))
+    return build_pool(plan, occupancy, failed or _ignore, Random(seed))
 
 
 def _ignore(_reason: str) -> None:

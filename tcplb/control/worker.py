@@ -120,7 +120,7 @@ class Worker:
         number = self._plan.pools.index(plan)
         first = self._plan.first_position(plan)
         # Only the bound of load needs to know how many there are in the whole pool.
-        total_of = number if plan.hash_balance_factor else None
+        total_of = number if plan.rules.hash_balance_factor else None
         occupancy = SharedOccupancy(self._board, self._slot, first, len(plan.backends), total_of)
         self._backend_counters[plan.name] = [BackendCounters() for _ in plan.backends]
         complaints = Complaints(plan, self._counters, time.monotonic)

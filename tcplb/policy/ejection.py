@@ -67,6 +67,7 @@ class FailureTracker:
     """The consecutive-failure tracker of one backend. All times are seconds of one clock."""
 
     __slots__ = (
+        "_back_at",
         "_ejections",
         "_evidence_at",
         "_failures",
@@ -86,6 +87,7 @@ class FailureTracker:
         self._failures = 0
         self._first_failure_at = 0.0
         self._last_success_at = -inf
+        self._back_at = -inf
         self._ejections = 0
         self._evidence_at = -inf  # how old the evidence is that it is out or on trial
         self._trial_due_at = inf  # if it is not in; inf while a trial of this process is out
@@ -131,9 +133,7 @@ class FailureTracker:
             return None
         if trial:
             return self._eject(started_at, now, rng, f"its trial connect was {outcome.value}")
-        # A dial begun before the last success is old news: a backend that was out for a moment
-        # must not be ejected when the dials of that moment time out one by one.
-        if self.state is not State.IN or started_at < self._last_success_at:
+        if self.state is not State.IN or started_at < self._back_at:
             return None
         return self._fail(outcome, started_at, now, may_eject=may_eject, rng=rng)
 
@@ -145,7 +145,7 @@ class FailureTracker:
             self._window.add(now, failed=False)
         if self.state is _IN:
             return None
-        self._come_back()
+        self._come_back(now)
         return Transition(self._name, State.IN, "is back: a connect succeeded", at=now)
 
     def learn(self, news: Transition, *, now: float, may_eject: bool) -> bool:
@@ -171,7 +171,7 @@ class FailureTracker:
         self._last_success_at = news.at
         if self.state is State.IN:
             return False
-        self._come_back()
+        self._come_back(news.at)
         return True
 
     def _learn_ejection(self, news: Transition, *, may_eject: bool) -> bool:
@@ -203,22 +203,30 @@ class FailureTracker:
         if self._window is not None:
             self._window.clear()
 
-    def _come_back(self) -> None:
+    def _come_back(self, at: float) -> None:
         self.state = State.IN
+        self._back_at = at  # dials begun before say nothing of it any more
         self._ejections = 0
 
     def _fail(
         self, outcome: Outcome, started_at: float, now: float, *, may_eject: bool, rng: Random
     ) -> Transition | None:
-        if self._failures == 0:
-            self._first_failure_at = started_at
-        self._failures += 1
         if self._window is not None:
             self._window.add(now, failed=True)
+        # A dial begun before the last success is old news for the row: a backend that was out for a
+        # moment must not be ejected when the dials of that moment time out one by one. For the rate
+        # it counts: where some connect and some time out, each time-out is as old as that.
+        if started_at >= self._last_success_at:
+            if self._failures == 0:
+                self._first_failure_at = started_at
+            self._failures += 1
+        elif self._window is None:
+            return None
         evidence = self._evidence(now) if may_eject else None
         if evidence is None:
             return None
-        return self._eject(started_at, now, rng, f"{evidence}, the last one {outcome.value}")
+        began = max(started_at, self._last_success_at)
+        return self._eject(began, now, rng, f"{evidence}, the last one {outcome.value}")
 
     def _evidence(self, now: float) -> str | None:
         """Return what speaks for an ejection, if it is enough."""

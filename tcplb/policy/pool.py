@@ -221,10 +221,16 @@ class Pool:
         """Choose the backend on which `freed` has just made room, for a session that waits.
 
         When all were full it is the only one with room, so its place in the order does not matter.
+        But while a lower tier is only full, nobody goes to a higher one.
         """
         place = freed.place
         if place.backend.name in exclude or not place.health.admits(now):
             return None
+        for tier in self.tiers:
+            if tier is place.tier:
+                break
+            if tier.admits(now, exclude):
+                return None
         return self._enter(place, now)
 
     def release(self, lease: Lease) -> None:
@@ -268,7 +274,8 @@ class Pool:
         factor, place = self.rules.hash_balance_factor, self._places[backend.name]
         if not factor:
             return False
-        bound = slots(self._occupancy.total() + 1, factor, backend.weight, place.tier.usable_weight)
+        connections, total_weight = self._occupancy.total() + 1, place.tier.usable_weight
+        bound = slots(connections, factor, backend.weight, total_weight, place.before)
         return self._occupancy.active(place.position) >= bound
 
     def _grow(self, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.health import Health
@@ -14,7 +14,17 @@ from tcplb.policy.strategy import StrategyMaker
 class Place:
     """A backend's place in its pool: where it is counted, and what is known of it."""
 
-    __slots__ = ("backend", "health", "index", "position", "share", "since", "tier", "usable")
+    __slots__ = (
+        "backend",
+        "before",
+        "health",
+        "index",
+        "position",
+        "share",
+        "since",
+        "tier",
+        "usable",
+    )
 
     tier: Tier
 
@@ -27,6 +37,8 @@ class Place:
         """Where its tier's `Load` has it."""
         self.usable = health.usable
         """Whether nothing speaks against it: a copy, because every pick asks."""
+        self.before = 0
+        """The weight of the usable ones of its tier that come before it in the config."""
         self.share = 1.0
         """The part of its weight that is in force; less than 1 while it is coming back."""
         self.since = 0.0
@@ -55,10 +67,22 @@ class Tier:
     def count(self) -> None:
         """Count anew; O(n), when something has changed."""
         weighted = [place for place in self.places if place.backend.weight > 0]
-        usable = [place for place in weighted if place.usable]
         self.size = sum(place.health.enabled for place in weighted)
-        self.usable = len(usable)
-        self.usable_weight = sum(place.backend.weight for place in usable)
+        self.usable = self.usable_weight = 0
+        for place in weighted:
+            place.before = self.usable_weight
+            if place.usable:
+                self.usable += 1
+                self.usable_weight += place.backend.weight
+
+    def admits(self, now: float, exclude: Collection[str]) -> bool:
+        """Whether health lets any through that `exclude` leaves, be it full or not; O(n)."""
+        return any(
+            place.backend.weight > 0
+            and place.backend.name not in exclude
+            and place.health.admits(now)
+            for place in self.places
+        )
 
     def panics(self, threshold: int) -> bool:
         """Whether some are usable, but less than `threshold` percent: the verdicts look wrong."""

@@ -39,4 +39,5 @@ class FailureWindow:
 
     def clear(self) -> None:
         """Forget all."""
-        self._numbers = [-1] * PARTS
+        self._total = [0] * PARTS
+        self._failed = [0] * PARTS

@@ -45,7 +45,8 @@ def test_a_shell_that_is_known_is_needed(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
-        ("tcplb ", ["bench", "check", "completion", "config", "demo", "serve"]),
+        ("tcplb s", ["serve", "simulate"]),
+        ("tcplb c", ["check", "completion", "config"]),
         ("tcplb serve --stra", ["--strategy"]),
         ("tcplb serve --strategy ", [name.value for name in StrategyName]),
         ("tcplb config s", ["schema", "show"]),

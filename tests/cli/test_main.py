@@ -39,7 +39,10 @@ def test_these_are_the_commands() -> None:
         "config schema",
         "config show",
         "demo",
+        "explain",
+        "plan",
         "serve",
+        "simulate",
     }
 
 
