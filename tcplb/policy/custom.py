@@ -60,8 +60,6 @@ class Custom:
     that does not return at all cannot be helped: nobody can interrupt it.
     """
 
-    by_load = True
-
     def __init__(  # noqa: PLR0917 - strategy.py makes it, in one place
         self,
         backends: Sequence[Backend],
@@ -76,6 +74,8 @@ class Custom:
         `clock` returns seconds, and `failed` is called with the reason whenever the function fails.
         """
         self.keyed = bool(getattr(function, "keyed", True))
+        # Whether it goes by `effective_weight`; if not, the pool sees to the slow start.
+        self.by_load = bool(getattr(function, "by_load", False))
         self._function = function
         self._fallback = fallback
         self._clock = clock

@@ -137,12 +137,18 @@ class FailureTracker:
             return None
         return self._fail(outcome, started_at, now, may_eject=may_eject, rng=rng)
 
-    def succeed(self, now: float) -> Transition | None:
-        """Record that a dial connected, and return the change it caused, if any."""
+    def succeed(self, now: float, *, proven: bool = True) -> Transition | None:
+        """Record that a dial connected, and return the change it caused, if any.
+
+        One that is not `proven` to work, because its first byte is yet to come, comes back as well.
+        But its next ejection is longer all the same, or it would be back every few seconds.
+        """
         self._failures = 0
         self._last_success_at = now
         if self._window is not None:
             self._window.add(now, failed=False)
+        if proven:
+            self._ejections = 0
         if self.state is _IN:
             return None
         self._come_back(now)
@@ -169,6 +175,7 @@ class FailureTracker:
 
     def _learn_return(self, news: Transition) -> bool:
         self._last_success_at = news.at
+        self._ejections = 0
         if self.state is State.IN:
             return False
         self._come_back(news.at)
@@ -206,7 +213,6 @@ class FailureTracker:
     def _come_back(self, at: float) -> None:
         self.state = State.IN
         self._back_at = at  # dials begun before say nothing of it any more
-        self._ejections = 0
 
     def _fail(
         self, outcome: Outcome, started_at: float, now: float, *, may_eject: bool, rng: Random

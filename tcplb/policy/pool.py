@@ -292,9 +292,10 @@ class Pool:
         """Tell health how the dial of `lease` ended; return the change that this caused, if any."""
         place, tracker = lease.place, lease.place.health.tracker
         if outcome is _CONNECTED:  # nearly always: it needs none of the rest
-            if self.rules.eject.first_byte and tracker.state is _IN:
+            unproven = self.rules.eject.first_byte
+            if unproven and tracker.state is _IN:
                 return None  # `observe_first_byte` or `observe_no_answer` will tell
-            return self._changed(place, tracker.succeed(now), now)
+            return self._changed(place, tracker.succeed(now, proven=not unproven), now)
         transition = tracker.observe(
             outcome,
             started_at=lease.acquired_at,

@@ -285,4 +285,12 @@ def test_a_function_may_say_that_it_needs_no_key() -> None:
     assert Table(named("a"), keyless).strategy.keyed is True
     keyless.keyed = False  # type: ignore[attr-defined]
     assert Table(named("a"), keyless).strategy.keyed is False
-    assert Custom.by_load
+
+
+def test_a_function_may_say_that_it_goes_by_the_effective_weights() -> None:
+    def careful(_key: bytes, backends: Sequence[Candidate]) -> Candidate:
+        return max(backends, key=lambda backend: backend.effective_weight)
+
+    assert Table(named("a"), careful).strategy.by_load is False  # so the pool sees to it
+    careful.by_load = True  # type: ignore[attr-defined]
+    assert Table(named("a"), careful).strategy.by_load is True

@@ -180,3 +180,27 @@ def test_what_a_client_does_is_never_counted(outcome: Outcome) -> None:
         assert pool.observe(lease, outcome, now=0.0) is None
         connect(pool)  # and nobody says how such a session ended: the client went first
     assert state_of(pool, "a") is State.IN
+
+
+def test_a_backend_that_takes_trials_and_says_nothing_stays_out_longer_each_time() -> None:
+    pool = pool_with_option()
+    now, lengths = 0.0, []
+    for _ in range(4):
+        change = no_answer(pool, now, times=3)
+        assert change is not None
+        lengths.append(change.until - now)
+        now = change.until
+        lease, back = connect(pool, now)
+        assert lease.trial
+        assert back is not None
+    assert lengths == [5, 10, 15, 20]
+
+
+def test_a_first_byte_begins_the_lengths_anew() -> None:
+    pool = pool_with_option()
+    assert no_answer(pool, times=3) is not None
+    lease, _ = connect(pool, 5.0)
+    pool.observe_first_byte(lease, now=5.0)
+    change = no_answer(pool, 6.0, times=3)
+    assert change is not None
+    assert change.until == 11
