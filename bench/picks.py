@@ -47,8 +47,8 @@ def _pool(strategy: StrategyName, size: int) -> Pool:
     pool = Pool("bench", backends, MakeStrategy(strategy, rng), rng=rng)
     ordering = pool.tiers[0].strategy
     if isinstance(ordering, PeakEwma):
-        for backend in backends:
-            ordering.observe(backend, 0.001, 0.0)
+        for number, backend in enumerate(backends):
+            ordering.observe(backend, 0.001 + number * 1e-6, time.perf_counter())
     return pool
 
 

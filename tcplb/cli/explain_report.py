@@ -87,7 +87,8 @@ def _conclusion(answer: Answer) -> str:
     explanation = answer.explanation
     refused = "" if answer.allowed else "Refused. If it were not: "
     if explanation.chosen is None:
-        ends = _waits(answer.plan.rules.queue) if explanation.stage is Stage.FULL else "it is turned away"
+        full = explanation.stage is Stage.FULL
+        ends = _waits(answer.plan.rules.queue) if full else "it is turned away"
         return f"{refused}No backend: {explanation.stage.value}; {ends}."
     chosen = explanation.chosen
     address = format_address(chosen.host, chosen.port)

@@ -41,8 +41,10 @@ def _look_once(
 ) -> Generator[None, None, None]:
     """Stand in for the reader of `connection` until its first event of input."""
     connection.reader = pump
-    look()
-    resume(pump)
+    try:
+        look()
+    finally:
+        resume(pump)
     yield from ()  # it is a generator only because readers are
 
 
@@ -50,5 +52,8 @@ def _has_bytes(connection: SpliceConnection) -> bool:
     """Whether it is bytes that can be read, and not a FIN or an error."""
     try:
         return bool(connection.socket.recv(1, MSG_PEEK | MSG_DONTWAIT))
-    except OSError:
+    except BlockingIOError:
+        return False
+    except OSError as error:  # it is told only once: the pump would take its end for a FIN
+        connection.failed(error)
         return False

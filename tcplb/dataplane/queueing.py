@@ -119,7 +119,8 @@ class PoolQueue:
         The budget bounds how many try at once. It turns nobody away who can wait: a connect takes
         milliseconds while a backend is there, so the line moves fast unless all is lost anyway.
         """
-        if self._budget.try_begin(self._pool.active_total):
+        # The budget grows with what is open: there may be room for one more while others wait.
+        if not self._retriers and self._budget.try_begin(self._pool.active_total):
             return True
         self._retriers.join(waiter)
         try:

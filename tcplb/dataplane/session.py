@@ -159,7 +159,7 @@ class Session:
                 lease = pool.acquire(record.key, now=now)
             if lease is None:
                 queued = record.queued
-                found = await self._find_lease(client, tried, deadline - now, failure)
+                found = await self._find_lease(client, tried, deadline, failure)
                 if isinstance(found, Termination):
                     return found
                 lease, now = found, frontend.clock()
@@ -179,26 +179,33 @@ class Session:
         return after_failed_dial(failure or Outcome.TIMED_OUT)
 
     async def _find_lease(
-        self, client: Connection, tried: tuple[str, ...], patience: float, failure: Outcome | None
+        self, client: Connection, tried: tuple[str, ...], deadline: float, failure: Outcome | None
     ) -> Lease | Termination:
         """Return a lease that is not there for the asking: for a retry, or after a wait.
 
-        Without one, returns how the session ends. `failure` is that of the last dial.
+        Without one, returns how the session ends. `failure` is that of the last dial, and the
+        `deadline` is that of all dials.
         """
-        pool = self._frontend.pool
-        waiter = Waiter(client, self._record.key, tried)
+        pool, record = self._frontend.pool, self._record
+        no_retry = Termination.NO_BACKEND if failure is None else after_failed_dial(failure)
+        waiter = Waiter(client, record.key, tried)
         if tried:
-            if not await self._begin_retry(waiter, patience):
-                if client.lost or failure is None:
-                    return Termination.CLIENT_RESET_CONNECTING
-                return after_failed_dial(failure)
-            lease = pool.acquire(self._record.key, now=self._frontend.clock(), exclude=tried)
+            if not await self._begin_retry(waiter, deadline):
+                return Termination.CLIENT_RESET_CONNECTING if client.lost else no_retry
+            lease = pool.acquire(record.key, now=self._frontend.clock(), exclude=tried)
             if lease is not None:
                 return lease
             self._end_retry()
         if not pool.full(tried):
-            return Termination.NO_BACKEND if failure is None else after_failed_dial(failure)
-        return await self._wait_for_room(waiter)
+            return no_retry
+        queued = record.queued
+        found = await self._wait_for_room(waiter)
+        if tried and not isinstance(found, Termination):
+            # There is room, and it keeps that; but its turn to try again it has to wait for anew.
+            if await self._begin_retry(Waiter(client), deadline + record.queued - queued):
+                return found
+            return Termination.CLIENT_RESET_CONNECTING if client.lost else no_retry
+        return found
 
     async def _wait_for_room(self, waiter: Waiter) -> Lease | Termination:
         frontend, record = self._frontend, self._record
@@ -225,7 +232,8 @@ class Session:
                 counters.queued += 1
                 counters.queue_timed_out += ended is Termination.QUEUE_TIMED_OUT
 
-    async def _begin_retry(self, waiter: Waiter, patience: float) -> bool:
+    async def _begin_retry(self, waiter: Waiter, deadline: float) -> bool:
+        patience = deadline - self._frontend.clock()
         self._retrying = await self._frontend.queue.begin_retry(waiter, patience)
         return self._retrying
 

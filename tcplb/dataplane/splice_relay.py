@@ -56,6 +56,8 @@ class SpliceRelay(Relay[SpliceConnection]):
             self._timer.forget(self)
             if self._first_end is not None:
                 self._first_end.on_lost = None
+            if first_byte is not None:  # who still listens and is its connection's reader: a cycle
+                client.reader, backend.reader = up, down
         return termination
 
     def _stop(self, up: Pump, down: Pump) -> None:

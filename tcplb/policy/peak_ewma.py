@@ -116,9 +116,15 @@ class PeakEwma:
 
     def _compare(self, one: int, other: int, now: float) -> tuple[int, int]:
         """Return both, the cheaper one first; of two alike, `one`."""
-        latency, other_latency = self._latency(one, now), self._latency(other, now)
+        latency, other_latency = self._latencies[one], self._latencies[other]
         if latency is None or other_latency is None:
-            return self._compare_unmeasured(one, latency, other, other_latency)
+            return self._compare_unmeasured(one, other, now)
+        # As in `_latency`, without two calls: it is most of what a pick costs.
+        fades_from, decay = self._fades_from, self._decay
+        if now > fades_from[one]:
+            latency *= exp((fades_from[one] - now) / decay)
+        if now > fades_from[other]:
+            other_latency *= exp((fades_from[other] - now) / decay)
         counts, weights = self._counts, self._weights
         cost = latency * (counts[one]() + 1) / weights[one]
         other_cost = other_latency * (counts[other]() + 1) / weights[other]
@@ -126,9 +132,8 @@ class PeakEwma:
             cost, other_cost = counts[one]() / weights[one], counts[other]() / weights[other]
         return (one, other) if cost <= other_cost else (other, one)
 
-    def _compare_unmeasured(
-        self, one: int, latency: float | None, other: int, other_latency: float | None
-    ) -> tuple[int, int]:
+    def _compare_unmeasured(self, one: int, other: int, now: float) -> tuple[int, int]:
+        latency, other_latency = self._latency(one, now), self._latency(other, now)
         cost = self._cost(one, latency, other_latency)
         other_cost = self._cost(other, other_latency, latency)
         return (one, other) if cost <= other_cost else (other, one)

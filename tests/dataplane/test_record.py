@@ -66,7 +66,8 @@ def test_json() -> None:
     assert to_json(RECORD) == (
         '{"time": "2026-11-22T14:03:07.125Z", "client": "127.0.0.1:51234", "listener": "web", '
         '"pool": "web", "backend": "b1", "key": "/x", "classify_ms": 2, "queue_ms": 0, '
-        '"queue_ahead": 0, "connect_ms": 1, "total_ms": 57, "bytes_up": 78, "bytes_down": 212, "attempts": 1, '
+        '"queue_ahead": 0, "connect_ms": 1, "total_ms": 57, "bytes_up": 78, "bytes_down": 212, '
+        '"attempts": 1, '
         '"active": {"process": 4, "listener": 3, "pool": 2, "backend": 1}, "termination": "--", '
         '"reason": "both sides closed"}'
     )
