@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol, TypeVar
 
+from tcplb.dataplane.admission import Admission
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.engine import Engine, Timeouts
 from tcplb.dataplane.frontend import Frontend
@@ -26,6 +27,7 @@ from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.load import Load
 from tcplb.policy.names import HashKey, KeyRule, StrategyName
+from tcplb.policy.occupancy import Occupancy
 from tcplb.policy.pool import Pool, PoolRules
 from tcplb.policy.strategy import MakeStrategy, Strategy, StrategyMaker
 from tests.peers import PATIENCE, Address, Net, Peer, Server, eventually
@@ -45,8 +47,8 @@ class Listening(Protocol):
     port: int
 
 
-def backend(listening: Listening, name: str = "b1", weight: int = 1) -> Backend:
-    return Backend(name, listening.host, listening.port, weight)
+def backend(listening: Listening, name: str = "b1", weight: int = 1, limit: int = 0) -> Backend:
+    return Backend(name, listening.host, listening.port, weight, limit)
 
 
 def open_fds() -> Counter[str]:
@@ -112,6 +114,16 @@ def pipes_lent(engine: Engine) -> int:
     return engine.pipes.lent
 
 
+class ManualClock:
+    """Shows what a test has set it to. Engines have the loop's own time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class InOrder:
     """A keyed strategy that always prefers the backends in the order given."""
 
@@ -147,6 +159,8 @@ class Balancer:
         timeouts: Timeouts = PATIENT,
         eject: EjectPolicy | None = None,
         rules: PoolRules | None = None,
+        occupancy: Occupancy | None = None,
+        admission: Admission | None = None,
         max_connections: int = 10_000,
         host: str = "127.0.0.1",
         backlog: int = 1024,
@@ -161,7 +175,7 @@ class Balancer:
             make: StrategyMaker = MakeStrategy(strategy, rng)
         else:
             make = partial(_always, strategy)
-        self.pool = Pool("web", backends, make, rng=rng, rules=rules)
+        self.pool = Pool("web", backends, make, rng=rng, rules=rules, occupancy=occupancy)
         self.counters = Counters()
         self.records: list[Record] = []
         self._taken = 0
@@ -172,16 +186,26 @@ class Balancer:
             timeouts=timeouts,
             counters=self.counters,
             record=sink or self.records.append,
+            admission=admission or Admission(),
             clock=clock,
         )
+        self.plane = DataPlane([engine], max_connections, self.counters)
+        self.address = self.listen(host, backlog=backlog)
+
+    def listen(
+        self, host: str, *, frontend: Frontend | None = None, backlog: int = 1024
+    ) -> Address:
+        """Listen on a free port of `host`, for the first frontend or another one; return where."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setblocking(False)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listening.bind((host, 0))
         listening.listen(backlog)
-        self.address: Address = listening.getsockname()[:2]
-        self.plane = DataPlane([engine], max_connections, self.counters)
-        self.plane.listen(listening, self.frontend)
+        address: Address = listening.getsockname()[:2]
+        self.plane.listen(listening, frontend or self.frontend)
+        return address
 
     async def record(self) -> Record:
         """Wait for the next session to end, and return its record."""
@@ -228,6 +252,8 @@ class MakeBalancer(Protocol):
         timeouts: Timeouts = PATIENT,
         eject: EjectPolicy | None = None,
         rules: PoolRules | None = None,
+        occupancy: Occupancy | None = None,
+        admission: Admission | None = None,
         max_connections: int = 10_000,
         host: str = "127.0.0.1",
         backlog: int = 1024,
