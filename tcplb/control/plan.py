@@ -20,10 +20,10 @@ from tcplb.policy.access_list import AccessRule, parse_access_rule
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import parse_key_rule
-from tcplb.policy.pool import PoolRules
 from tcplb.policy.queue import QueuePolicy
 from tcplb.policy.rate import ClientRate, Rate
 from tcplb.policy.retry import RetryPolicy
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import Mode
 
 if TYPE_CHECKING:

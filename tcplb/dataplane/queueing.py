@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tcplb.dataplane.engine import Connection
 from tcplb.dataplane.termination import Termination
-from tcplb.policy.pool import Lease, Pool
+from tcplb.policy.lease import Lease
+from tcplb.policy.pool import Pool
 from tcplb.policy.queue import WaitingLine
 from tcplb.policy.retry import RetryBudget
 

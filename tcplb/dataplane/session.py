@@ -16,8 +16,8 @@ from tcplb.dataplane.queueing import Waiter
 from tcplb.dataplane.record import Active, Record, RecordSink
 from tcplb.dataplane.termination import Phase, Termination, after_failed_dial
 from tcplb.policy.addresses import destination_key
+from tcplb.policy.lease import Lease
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease
 from tcplb.policy.transition import Transition
 
 TRIAL_PATIENCE = 0.1

@@ -25,13 +25,11 @@ from xxhash import xxh64_intdigest
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.bounded_load import slots
-from tcplb.policy.ejection import EjectPolicy, FailureTracker
 from tcplb.policy.health import Health
-from tcplb.policy.names import KeyRule
+from tcplb.policy.lease import Lease
 from tcplb.policy.occupancy import LocalOccupancy, Occupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.queue import QueuePolicy
-from tcplb.policy.retry import RetryPolicy
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.slow_start import share_after
 from tcplb.policy.strategy import StrategyMaker
 from tcplb.policy.tier import Place, Tier
@@ -41,41 +39,6 @@ _CONNECTED = Outcome.CONNECTED  # in Python 3.11, reading a member off its enum 
 _IN = State.IN
 _RETURN_SEED = 0x5EED
 """Apart from the seeds that place keys: which keys come back first is to be independent of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolRules:
-    """What a pool goes by besides its strategy."""
-
-    key_rule: KeyRule = field(default_factory=KeyRule)
-    hash_balance_factor: int = 0
-    """The most load of a backend in percent of the average, for keyed strategies; 0: no bound."""
-    slow_start: float = 0.0
-    """Seconds in which the weight of a backend that has come back grows; 0: at once."""
-    panic_threshold: int = 0
-    """Percent of a tier's backends; if fewer are usable, all are used."""
-    eject: EjectPolicy = field(default_factory=EjectPolicy)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    queue: QueuePolicy = field(default_factory=QueuePolicy)
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A backend chosen and counted for one dial. Give it back with `Pool.release`."""
-
-    backend: Backend
-    trial: bool
-    """This connection finds out whether an ejected backend has come back."""
-    acquired_at: float
-    position: int
-    """The backend's position in its pool, by which it is counted."""
-    place: Place
-    """Here so that nobody has to look it up again."""
-
-    @property
-    def tracker(self) -> FailureTracker:
-        """The backend's passive health."""
-        return self.place.health.tracker
 
 
 @dataclass(slots=True)

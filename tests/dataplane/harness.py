@@ -28,7 +28,8 @@ from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.load import Load
 from tcplb.policy.names import HashKey, KeyRule, StrategyName
 from tcplb.policy.occupancy import Occupancy
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.strategy import MakeStrategy, Strategy, StrategyMaker
 from tests.peers import PATIENCE, Address, Net, Peer, Server, eventually
 

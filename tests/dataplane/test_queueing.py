@@ -13,12 +13,14 @@ from tcplb.dataplane.queueing import PoolQueue, Waiter
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.lease import Lease
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool, PoolRules
+from tcplb.policy.pool import Pool
 from tcplb.policy.queue import QueuePolicy
 from tcplb.policy.retry import RetryPolicy
 from tcplb.policy.round_robin import RoundRobin
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import State
 from tests.dataplane.harness import ManualClock
 from tests.peers import eventually

@@ -19,7 +19,7 @@ from tcplb.dataplane.termination import Termination
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import HashKey, KeyRule
-from tcplb.policy.pool import PoolRules
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import State
 from tests.dataplane.harness import Balancer, InOrder, MakeBalancer, backend
 from tests.peers import Net, Peer, Server, echo, eventually, greet, pattern

@@ -11,7 +11,7 @@ from tcplb.dataplane.engine import Timeouts
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.classify import MAX_FIRST_LINE
 from tcplb.policy.names import HashKey, KeyRule, StrategyName, parse_key_rule
-from tcplb.policy.pool import PoolRules
+from tcplb.policy.rules import PoolRules
 from tests.dataplane.harness import PATIENT, Balancer, MakeBalancer, ManualClock, backend
 from tests.dataplane.test_session_no_backend import check_503
 from tests.peers import Net, Server, eventually

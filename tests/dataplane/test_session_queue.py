@@ -17,8 +17,9 @@ from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import HashKey, KeyRule, StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
 from tcplb.policy.queue import QueuePolicy
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import State, Transition
 from tests.dataplane.harness import Balancer, InOrder, MakeBalancer, ManualClock, backend
 from tests.dataplane.test_session_no_backend import check_503

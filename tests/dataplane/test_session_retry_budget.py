@@ -12,9 +12,9 @@ from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import HashKey, KeyRule
 from tcplb.policy.occupancy import LocalOccupancy
-from tcplb.policy.pool import PoolRules
 from tcplb.policy.queue import QueuePolicy
 from tcplb.policy.retry import RetryPolicy
+from tcplb.policy.rules import PoolRules
 from tests.dataplane.harness import Balancer, InOrder, MakeBalancer, backend
 from tests.peers import Net, eventually, greet
 

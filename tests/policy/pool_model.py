@@ -11,8 +11,9 @@ from math import ceil, inf
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import LEARNT_GRACE, EjectPolicy
+from tcplb.policy.lease import Lease
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, PoolRules
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import Checked, Mode, State
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import StrategyName
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import Checked, Mode, State, Transition
 from tests.policy.backends import maker
 

@@ -20,7 +20,8 @@ from tcplb.policy.explain import (
 )
 from tcplb.policy.names import HashKey, KeyRule, StrategyName, parse_key_rule
 from tcplb.policy.occupancy import LocalOccupancy
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.strategy import MakeStrategy
 from tcplb.policy.transition import Checked, Mode, State, Transition
 from tests.policy.backends import limited, named, weighted

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.lease import Lease
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool
+from tcplb.policy.pool import Pool
 from tcplb.policy.transition import State, Transition
 from tests.policy.backends import named, names
 from tests.policy.pools import pool_of

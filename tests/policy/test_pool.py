@@ -18,11 +18,13 @@ from hypothesis.stateful import (
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.lease import Lease
 from tcplb.policy.names import HashKey, KeyRule, StrategyName
 from tcplb.policy.occupancy import Occupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool, PoolRules
+from tcplb.policy.pool import Pool
 from tcplb.policy.ring import HashRing
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import State, Transition
 from tests.policy.backends import backend_lists, maker, named, names, weighted
 

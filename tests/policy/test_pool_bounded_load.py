@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcplb.policy.bounded_load import slots
+from tcplb.policy.lease import Lease
 from tcplb.policy.names import StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
-from tcplb.policy.pool import Lease, Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import Checked
 from tests.policy.backends import maker, names
 from tests.policy.pools import backend, held, pool_of, taken, tell, tell_all

@@ -5,10 +5,11 @@ from collections import Counter
 import pytest
 
 from tcplb.policy.backend import Backend
+from tcplb.policy.lease import Lease
 from tcplb.policy.names import StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool
+from tcplb.policy.pool import Pool
 from tcplb.policy.transition import State
 from tests.policy.backends import backend, limited, named, names, weighted
 from tests.policy.test_pool import acquire, dial, every_strategy, fail, make_pool, others, state_of

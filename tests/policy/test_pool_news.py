@@ -20,10 +20,12 @@ from hypothesis.stateful import (
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import LEARNT_GRACE, EjectPolicy
+from tcplb.policy.lease import Lease
 from tcplb.policy.names import StrategyName
 from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import State, Transition
 from tests.policy.backends import maker, named, names, weighted
 from tests.policy.test_pool import acquire, dial, fail, make_pool, others, state_of

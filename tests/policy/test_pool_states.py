@@ -20,9 +20,11 @@ from hypothesis.stateful import (
 
 from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
+from tcplb.policy.lease import Lease
 from tcplb.policy.names import StrategyName
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Lease, Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.transition import Checked, Mode, State, Transition
 from tests.policy.backends import maker
 from tests.policy.pool_model import Known, Model

@@ -16,7 +16,8 @@ from tcplb.policy.backend import Backend
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.names import StrategyName
 from tcplb.policy.outcome import Outcome
-from tcplb.policy.pool import Pool, PoolRules
+from tcplb.policy.pool import Pool
+from tcplb.policy.rules import PoolRules
 from tcplb.policy.strategy import MakeStrategy
 from tcplb.testbed.log_lines import Event, SessionLine, read_event, read_session
 from tests.records import RECORD

@@ -13,7 +13,8 @@ from itertools import count
 from math import inf
 
 from tcplb.control.replay.log import Arrival
-from tcplb.policy.pool import Lease, Pool
+from tcplb.policy.lease import Lease
+from tcplb.policy.pool import Pool
 from tcplb.policy.queue import WaitingLine
 
 
