@@ -60,12 +60,17 @@ class Prober:
         *,
         rng: Random,
         clock: Callable[[], float] = time.monotonic,
+        prepare: Callable[[CheckConfig, Backend], Check] = Check,
     ) -> None:
-        """Prepare the checks. `changed` comes before `passed` where one check causes both."""
+        """Prepare the checks, each of which `prepare` makes.
+
+        `changed` comes before `passed` where one check causes both.
+        """
         self._changed = changed
         self._passed = passed
         self._rng = rng
         self._clock = clock
+        self._prepare = prepare
         self._watched = {
             (name, backend.name): _Watched(name, pool.check, backend)
             for name, pool in pools.items()
@@ -135,7 +140,7 @@ class Prober:
 
     async def _check(self, watched: _Watched) -> float:
         """Check once and tell of the result; return when the next check is due."""
-        with closing(Check(watched.check, watched.target)) as check:
+        with closing(self._prepare(watched.check, watched.target)) as check:
             async with self._under_way:
                 began = self._clock()
                 try:

@@ -44,7 +44,7 @@ class Rendezvous:
         """Yield each backend once, by its lot for `key`, the highest first."""
         if not self._backends:
             return
-        lots = [_lot(weight, key, seed) for weight, seed in self._hands]
+        lots = [_lot(weight, xxh64_intdigest(key, seed)) for weight, seed in self._hands]
         first = lots.index(max(lots))
         yield self._backends[first]  # nearly always the only one that is asked for
         ranking = sorted(range(len(lots)), key=lots.__getitem__, reverse=True)  # which is stable
@@ -57,6 +57,6 @@ class Rendezvous:
         return shares_by_weight(self._backends)
 
 
-def _lot(weight: int, key: bytes, seed: int) -> float:
-    # 52 bits and a half: as a float this is exact, and neither 0 nor 1.
-    return -weight / log(((xxh64_intdigest(key, seed) >> 12) + 0.5) * 2.0**-52)
+def _lot(weight: int, drawn: int) -> float:
+    # 52 bits of the hash and a half: as a float this is exact, and neither 0 nor 1.
+    return -weight / log(((drawn >> 12) + 0.5) * 2.0**-52)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tcplb.config.models import BackendConfig, CheckConfig, PoolConfig
-from tcplb.control import prober as prober_module
 from tcplb.control.check_answers import CheckResult
 from tcplb.control.prober import MAX_UNDER_WAY, Prober
 from tcplb.policy.backend import Backend
@@ -61,9 +60,15 @@ def pool(check: CheckConfig | None, *backends: BackendConfig) -> PoolConfig:
 
 @asynccontextmanager
 async def probing(
-    heard: Heard, *, clock: Callable[[], float] | None = None, **pools: PoolConfig
+    heard: Heard,
+    *,
+    clock: Callable[[], float] | None = None,
+    prepare: Any = None,
+    **pools: PoolConfig,
 ) -> AsyncIterator[Prober]:
     options: dict[str, Any] = {} if clock is None else {"clock": clock}
+    if prepare is not None:
+        options["prepare"] = prepare
     prober = Prober(pools, heard.changed, heard.passed, rng=Random(1), **options)
     prober.start()
     try:
@@ -114,10 +119,8 @@ class _OneFake:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    fake = Fake()
-    monkeypatch.setattr(prober_module, "Check", fake)
-    return fake
+def fake() -> Fake:
+    return Fake()
 
 
 def named(name: str, **settings: Any) -> BackendConfig:
@@ -268,7 +271,7 @@ async def test_never_started() -> None:
 async def test_no_more_than_a_hundred_are_under_way_and_none_overlaps_itself(fake: Fake) -> None:
     heard = Heard()
     backends = [named(f"b{number}") for number in range(MAX_UNDER_WAY + 50)]
-    async with probing(heard, web=pool(quick(), *backends)):
+    async with probing(heard, prepare=fake, web=pool(quick(), *backends)):
         await eventually(lambda: fake.open == len(backends))
         assert fake.under_way == MAX_UNDER_WAY
         assert len(set(fake.begun)) == len(fake.begun) == MAX_UNDER_WAY
@@ -283,7 +286,7 @@ async def test_waiting_for_its_turn_is_not_part_of_a_check(fake: Fake) -> None:
     heard, now = Heard(), [100.0]
     backends = [named(f"b{number}") for number in range(MAX_UNDER_WAY + 1)]
     web = pool(quick(), *backends)
-    async with probing(heard, web=web, clock=lambda: now[0]):
+    async with probing(heard, prepare=fake, web=web, clock=lambda: now[0]):
         await eventually(lambda: fake.open == len(backends))
         now[0] = 200.0
         fake.go_on.set()
@@ -299,7 +302,9 @@ async def test_the_fast_interval_holds_while_it_is_changing(fake: Fake) -> None:
     fake.go_on.set()
     fake.results = [CheckResult(False, "refused")] * 3
     check = quick(interval=3600.0)
-    async with probing(heard, web=pool(check, named("b1", state="disabled"))) as prober:
+    async with probing(
+        heard, prepare=fake, web=pool(check, named("b1", state="disabled"))
+    ) as prober:
         prober.resume("web", "b1")  # the first check comes within a fast interval
         await eventually(lambda: heard.states() == [Checked.DOWN])
         await eventually(lambda: fake.open == 0)
@@ -315,7 +320,7 @@ async def test_what_we_lack_is_no_verdict_and_said_once_a_minute(
     heard, now = Heard(), [100.0]
     fake.go_on.set()
     fake.results = [OSError(errno.EMFILE, "Too many open files")] * 10
-    async with probing(heard, web=pool(quick(), named("b1")), clock=lambda: now[0]):
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1")), clock=lambda: now[0]):
         await eventually(lambda: len(fake.begun) >= 5)
         assert len(caplog.records) == 1
         now[0] += 60.0
@@ -333,7 +338,7 @@ async def test_an_exception_in_a_check_stops_no_check(
     heard = Heard()
     fake.go_on.set()
     fake.results = [RuntimeError("a mistake of ours")]
-    async with probing(heard, web=pool(quick(), named("b1"), named("b2"))):
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"), named("b2"))):
         await eventually(lambda: min(heard.passes_of("b1"), heard.passes_of("b2")) >= 2)
     (record,) = caplog.records
     assert "could not be done" in record.getMessage()

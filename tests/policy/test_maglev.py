@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +10,8 @@ from hypothesis import strategies as st
 from tcplb.policy.backend import Backend
 from tcplb.policy.maglev import Maglev, is_prime
 from tests.policy.backends import DEFAULT_NAMES, backend, backend_lists, named, names, weighted
+from tests.policy.fresh_process import digest_by
 
-ROOT = Path(__file__).parents[2]
 KEYS = tuple(b"/page/%d" % index for index in range(2000))
 SMALL = 1009
 quick = settings(max_examples=30, deadline=None)
@@ -126,17 +122,7 @@ GOLDEN_DIGEST = "cfc8ac94aaa55045d26bd1d530058306d35670ff577b28eb2777b1658cf2baa
 
 @pytest.mark.parametrize("seed", ["0", "4711"])
 def test_a_fresh_process_with_another_hash_seed_places_keys_alike(seed: str) -> None:
-    code = "from tests.policy.test_maglev import placement_digest; print(placement_digest())"
-    fresh = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": seed},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert fresh.stdout.strip() == GOLDEN_DIGEST
+    assert digest_by("tests.policy.test_maglev", seed) == GOLDEN_DIGEST
 
 
 def test_the_primes_below_60() -> None:

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import count, pairwise
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -25,8 +21,8 @@ from tests.policy.backends import (
     placement_digest,
     weighted,
 )
+from tests.policy.fresh_process import digest_by
 
-ROOT = Path(__file__).parents[2]
 KEYS = tuple(b"/page/%d" % index for index in range(4000))
 FEW_KEYS = KEYS[:50]
 POSITIVE = st.integers(1, 3)
@@ -219,17 +215,7 @@ def test_placement_of_known_keys_never_changes() -> None:
 
 @pytest.mark.parametrize("seed", ["0", "4711"])
 def test_a_fresh_process_with_another_hash_seed_places_keys_alike(seed: str) -> None:
-    code = "from tests.policy.backends import placement_digest; print(placement_digest())"
-    fresh = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": seed},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert fresh.stdout.strip() == placement_digest()
+    assert digest_by("tests.policy.backends", seed) == placement_digest()
 
 
 # -- spread -----------------------------------------------------------------------------------
