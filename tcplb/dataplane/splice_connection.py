@@ -46,16 +46,13 @@ class SpliceConnection:
         "socket",
         "wants_input",
         "wants_output",
-        "woken",
         "writer",
     )
 
     reader: Waiting
     writer: Waiting
     in_wait: bool
-    """Whether its session is in `wait`."""
-    woken: bool
-    """Whether it may leave that."""
+    """Whether its session has to stay in `wait`."""
 
     def __init__(self, poller: Poller, sock: socket.SocketType) -> None:
         """Watch a connected `sock`, which is ours from now on. Raises OSError.
@@ -146,9 +143,9 @@ class SpliceConnection:
     async def wait(self, timeout: float, *, until_fin: bool) -> None:
         """Wait for `wake`. Raises TimeoutError, and ConnectionResetError if the peer leaves."""
         due = self.poller.loop.time() + timeout
-        self.woken, self.in_wait = False, True
+        self.in_wait = True
         try:
-            while not self.woken:
+            while self.in_wait:
                 if self.lost or (until_fin and self.fin_seen):
                     raise ConnectionResetError
                 await self._input(due)
@@ -157,12 +154,14 @@ class SpliceConnection:
 
     def wake(self) -> None:
         """Let the session in `wait` go on, soon."""
-        self.woken = True
+        self.in_wait = False
         # Not at once: whoever calls is in the middle of its own end.
         self.poller.loop.call_soon(self._wake_up)
 
     def _wake_up(self) -> None:
-        if self.in_wait and self.wants_input:
+        # An event may have woken it already. Then whoever waits for input now finds none, as after
+        # any event that tells nothing new.
+        if self.wants_input:
             self.wants_input = False
             resume(self.reader)
 

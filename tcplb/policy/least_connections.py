@@ -14,8 +14,10 @@ from itertools import cycle
 from tcplb.policy.backend import Backend
 from tcplb.policy.load import Load, shares_by_weight
 
-LOOKS = 8
-"""Backends that each order looks at, in rotation, to see whether they have become less busy."""
+EXACT = 8
+"""Up to so many backends, each order looks at all of them."""
+LOOKS = 4
+"""Of more, so many in rotation, to see whether they have become less busy; each costs 0.09 µs."""
 
 _Entry = tuple[float, float, int]
 """A backend in the heap: connections / weight when last looked at, turn, index."""
@@ -30,12 +32,12 @@ class LeastConnections:
 
     - The top of the heap is looked at again before it is yielded. If it has become busier it sinks
       to its place, so nobody is yielded for being less busy than it is.
-    - Each order begins with a look at the next `LOOKS` backends. If one has become less busy it
-      rises.
+    - Each order begins with a look at all of a few backends, or the next `LOOKS` of many. If one
+      has become less busy it rises.
 
-    So up to `LOOKS` backends the order is exact, whoever changed the counts. Of more, one that has
+    So up to `EXACT` backends the order is exact, whoever changed the counts. Of more, one that has
     become less busy, or whose weight has risen, may be passed by during n / `LOOKS` orders. The
-    first backend costs O(log n): 1.9 µs of 1,000, where round robin takes 0.5 (docs/strategies.md).
+    first backend costs O(log n) (docs/performance.md).
     """
 
     keyed = False
@@ -49,7 +51,8 @@ class LeastConnections:
         self._seen_counts = [0] * len(backends)
         indexes = [index for index, backend in enumerate(backends) if backend.weight > 0]
         looks = [(load.counts[index], index) for index in indexes]
-        rounds = [looks[start : start + LOOKS] for start in range(0, len(looks), LOOKS)]
+        each = EXACT if len(looks) <= EXACT else LOOKS
+        rounds = [looks[start : start + each] for start in range(0, len(looks), each)]
         self._first_round = rounds[0] if rounds else []
         self._rounds = cycle(rounds)
         self._last_turn = 0.0
@@ -82,7 +85,7 @@ class LeastConnections:
         return shares_by_weight(self._backends)
 
     def _look_round(self) -> None:
-        """Let those of the next `LOOKS` backends rise that have become less busy."""
+        """Let those of the backends whose turn it is to be looked at rise that are less busy."""
         looks, seen = next(self._rounds), self._seen_counts
         if looks is self._first_round and self._weights != self._seen_weights:
             self._look_at_weights()
