@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tcplb.policy.backend import Backend
-from tcplb.policy.ejection import FailureTracker
 from tcplb.policy.tier import Place
 
 
@@ -21,8 +20,3 @@ class Lease:
     """The backend's position in its pool, by which it is counted."""
     place: Place
     """Here so that nobody has to look it up again."""
-
-    @property
-    def tracker(self) -> FailureTracker:
-        """The backend's passive health."""
-        return self.place.health.tracker

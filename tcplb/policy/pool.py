@@ -365,10 +365,6 @@ class Pool:
         """Return all that is thought of `backend`."""
         return self._places[backend.name].health
 
-    def shares(self) -> Mapping[str, float]:
-        """Return the fraction of new connections each backend of the first tier is meant to get."""
-        return self.tiers[0].strategy.shares() if self.tiers else {}
-
 
 def _admits(health: Health, now: float, *, panics: bool) -> bool:
     return health.enabled if panics else health.admits(now)

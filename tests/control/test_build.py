@@ -57,7 +57,7 @@ def test_the_strategy_is_over_the_same_backends_and_weights() -> None:
         strategy_of_pool = pool.tiers[0].strategy
         assert isinstance(strategy_of_pool, kind)
         assert {backend.name for backend in strategy_of_pool.order(b"key")} == {"one", "[::1]:82"}
-    assert pool_of().shares() == {"one": 0.75, "[::1]:82": 0.25}
+    assert pool_of().tiers[0].strategy.shares() == {"one": 0.75, "[::1]:82": 0.25}
 
 
 def test_the_hash_key_is_the_one_of_the_settings() -> None:
