@@ -93,6 +93,16 @@ class FailureTracker:
         self._trial_due_at = inf  # if it is not in; inf while a trial of this process is out
         self._window = FailureWindow(policy.window) if policy.failure_rate else None
 
+    def follow(self, policy: EjectPolicy) -> None:
+        """Go by another policy from now on. An ejection that is in force ends when it was to."""
+        if policy.failure_rate and policy.window != self._policy.window:
+            self._window = None  # what it has counted cannot be divided anew
+        self._policy = policy
+        if not policy.failure_rate:
+            self._window = None
+        elif self._window is None:
+            self._window = FailureWindow(policy.window)
+
     def admits(self, now: float) -> bool:
         """Whether a connection may be sent there: it is in, or its trial is due."""
         return self.state is _IN or now >= self._trial_due_at

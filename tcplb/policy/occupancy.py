@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -12,6 +12,9 @@ class Occupancy(Protocol):
 
     Several processes may share it; then the counts are those of all of them together.
     """
+
+    def cover(self, positions: Iterable[int]) -> None:
+        """Be ready to count at these positions; what is counted there already stays."""
 
     def try_enter(self, position: int, limit: int) -> bool:
         """Count one more lease, unless there are `limit` already; return whether it was counted.
@@ -38,6 +41,11 @@ class LocalOccupancy:
     def __init__(self, backends: int) -> None:
         self._active = [0] * backends
         self._total = 0
+
+    def cover(self, positions: Iterable[int]) -> None:
+        """Be ready to count at these positions; what is counted there already stays."""
+        missing = max(positions, default=-1) + 1 - len(self._active)
+        self._active += [0] * missing
 
     def try_enter(self, position: int, limit: int) -> bool:
         """Count one more lease, unless there are `limit` already (0: no limit)."""

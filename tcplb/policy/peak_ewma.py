@@ -53,6 +53,15 @@ class PeakEwma:
         self._measured_at = [0.0] * len(backends)
         self._fades_from = [0.0] * len(backends)
 
+    def inherit(self, old: PeakEwma) -> None:
+        """Take over what `old` knows of the backends that both have."""
+        for name, index in self._indexes.items():
+            old_index = old._indexes.get(name)
+            if old_index is not None:
+                self._latencies[index] = old._latencies[old_index]
+                self._measured_at[index] = old._measured_at[old_index]
+                self._fades_from[index] = old._fades_from[old_index]
+
     def observe(self, backend: Backend, seconds: float, now: float) -> None:
         """Take note that `backend` took `seconds` to connect and send its first byte."""
         index = self._indexes.get(backend.name)

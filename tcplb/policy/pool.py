@@ -29,6 +29,7 @@ from tcplb.policy.health import Health
 from tcplb.policy.lease import Lease
 from tcplb.policy.occupancy import LocalOccupancy, Occupancy
 from tcplb.policy.outcome import Outcome
+from tcplb.policy.roster import Roster
 from tcplb.policy.rules import PoolRules
 from tcplb.policy.slow_start import share_after
 from tcplb.policy.strategy import StrategyMaker
@@ -69,38 +70,57 @@ class Pool:
         rules: PoolRules | None = None,
         occupancy: Occupancy | None = None,
         modes: Mapping[str, Mode] | None = None,
+        positions: Sequence[int] = (),
     ) -> None:
         self.name = name
-        self.backends = tuple(backends)
-        self.rules = rules = rules or PoolRules()
         self.active_total = 0
         """Leases that this process has out; `occupancy` may count those of others too."""
+        self.rules = rules or PoolRules()
+        self.tiers: tuple[Tier, ...] = ()
         self._rng = rng
         self._occupancy = LocalOccupancy(len(backends)) if occupancy is None else occupancy
-        modes = modes or {}
-        self._places = {
-            backend.name: Place(
-                backend,
-                position,
-                Health(backend.name, rules.eject, modes.get(backend.name, Mode.ENABLED)),
-            )
-            for position, backend in enumerate(backends)
-        }
-        self.tiers = self._make_tiers(make)
+        self._places: dict[str, Place] = {}
+        self._coming_back: set[Place] = set()
+        self._take_over(Roster(tuple(backends), make, modes or {}, positions))
+
+    # -- membership ---------------------------------------------------------------------------
+
+    def update(self, roster: Roster, rules: PoolRules, *, now: float) -> None:
+        """Be another pool from now on, with as much as possible of what is known of the old one.
+
+        A backend that keeps its name and address keeps its health and its counts, and its leases
+        stay good. One that is gone gets nothing any more; its leases can be given back as ever.
+        """
+        before = self._places
+        self.rules = rules
+        self._take_over(roster, self._roster)
+        for name, place in before.items():
+            if self._places.get(name) is not place:
+                _retire(place)
+                self._coming_back.discard(place)
+        for backend in roster.backends:
+            place = self._places[backend.name]
+            place.health.tracker.follow(rules.eject)
+            place.health.mode = roster.mode(backend)
+            if before.get(backend.name) is not place:
+                place.usable = False  # it begins slowly, like one that comes back
+            self._note(place, now)
+        for tier in self.tiers:
+            tier.count()
+        self._grow(now)
+
+    def _take_over(self, roster: Roster, old: Roster | None = None) -> None:
+        places = roster.places(self._places, self.rules.eject)
+        self._occupancy.cover(place.position for place in places.values())
+        self.tiers = roster.tiers(places, self._occupancy, old, self.tiers)
+        self._places = places
+        self._roster = roster
+        self.backends = roster.backends
         self.keyed = any(tier.strategy.keyed for tier in self.tiers)
         """Whether it matters which key `acquire` is given."""
         self.measures = any(hasattr(tier.strategy, "observe") for tier in self.tiers)
         """Whether the strategy wants to know latencies: `observe_latency`."""
-        self._bounded = self.keyed and rules.hash_balance_factor > 0
-        self._coming_back: set[Place] = set()
-
-    def _make_tiers(self, make: StrategyMaker) -> tuple[Tier, ...]:
-        places = self._places.values()
-        numbers = sorted({backend.tier for backend in self.backends})
-        return tuple(
-            Tier([place for place in places if place.backend.tier == number], make, self._occupancy)
-            for number in numbers
-        )
+        self._bounded = self.keyed and self.rules.hash_balance_factor > 0
 
     # -- choose and count ---------------------------------------------------------------------
 
@@ -322,20 +342,25 @@ class Pool:
     def _changed(
         self, place: Place, transition: Transition | None, now: float
     ) -> Transition | None:
-        if transition is not None:
-            self._update(place, now)
+        if transition is None or self._places.get(place.backend.name) is not place:
+            return None  # nothing has changed, or nobody asks for that backend any more
+        self._update(place, now)
         return transition
 
     def _update(self, place: Place, now: float) -> None:
         """Take note of a change in a backend's health."""
+        self._note(place, now)
+        place.tier.count()
+        if self._coming_back:
+            self._grow(now)
+
+    def _note(self, place: Place, now: float) -> None:
         usable = place.health.usable
         came_back = usable and not place.usable
         place.usable = usable
-        place.tier.count()
         if came_back and self.rules.slow_start:
             place.since = now
             self._coming_back.add(place)
-            self._grow(now)
 
     def _may_eject(self, place: Place) -> bool:
         """Whether one more may be ejected: never the last usable one, and not too many at once.
@@ -364,6 +389,12 @@ class Pool:
     def health(self, backend: Backend) -> Health:
         """Return all that is thought of `backend`."""
         return self._places[backend.name].health
+
+
+def _retire(place: Place) -> None:
+    """See to it that nobody is sent there any more, by whatever reference is left."""
+    place.health.mode = Mode.DISABLED
+    place.usable = False
 
 
 def _admits(health: Health, now: float, *, panics: bool) -> bool:

@@ -36,6 +36,10 @@ class WaitingLine(Generic[T]):
         """Go through them, the first one first. Nobody may join or leave meanwhile."""
         return iter(self._waiting)
 
+    def resize(self, size: int) -> None:
+        """Let so many wait. If there are more of them already, nobody has to leave."""
+        self._size = size
+
     def first(self) -> T | None:
         """Return the one who has waited for longest, if there is any."""
         return next(iter(self._waiting), None)

@@ -31,10 +31,14 @@ class RetryBudget:
     __slots__ = ("_min", "_percent", "retrying")
 
     def __init__(self, policy: RetryPolicy) -> None:
-        self._percent = policy.budget_percent
-        self._min = policy.budget_min
+        self.follow(policy)
         self.retrying = 0
         """Retries that are under way."""
+
+    def follow(self, policy: RetryPolicy) -> None:
+        """Go by another policy from now on."""
+        self._percent = policy.budget_percent
+        self._min = policy.budget_min
 
     def has_room(self, active: int) -> bool:
         """Whether one more may begin while `active` sessions are open."""

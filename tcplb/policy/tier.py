@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from tcplb.policy.backend import Backend
 from tcplb.policy.health import Health
 from tcplb.policy.load import Load
-from tcplb.policy.occupancy import Occupancy
-from tcplb.policy.strategy import StrategyMaker
+from tcplb.policy.strategy import Strategy
 
 
 class Place:
@@ -48,13 +47,16 @@ class Place:
 class Tier:
     """The backends of one priority, in the order of the config."""
 
-    __slots__ = ("load", "places", "size", "strategy", "usable", "usable_weight")
+    __slots__ = ("load", "number", "places", "size", "strategy", "usable", "usable_weight")
 
-    def __init__(self, places: Sequence[Place], make: StrategyMaker, occupancy: Occupancy) -> None:
-        backends = [place.backend for place in places]
+    def __init__(
+        self, number: int, places: Sequence[Place], load: Load, strategy: Strategy
+    ) -> None:
+        """Take in `places`, which are in the order of `load` and belong to this tier from now."""
+        self.number = number
         self.places = tuple(places)
-        self.load = Load(backends, occupancy, [place.position for place in places])
-        self.strategy = make(backends, self.load)
+        self.load = load
+        self.strategy = strategy
         self.size = 0
         """How many the operator wants used; those of weight 0 are none."""
         self.usable = 0
@@ -62,6 +64,7 @@ class Tier:
         self.usable_weight = 0
         for index, place in enumerate(places):
             place.tier, place.index = self, index
+            self.set_share(place, place.share)
         self.count()
 
     def count(self) -> None:

@@ -1,0 +1,1 @@
+"""The admin port: JSON API, metrics, health for orchestrators, and the dashboard."""
