@@ -7,6 +7,7 @@
     ├── BindError          a listening socket could not be opened
     ├── LogFileError       a log file could not be opened
     ├── StrategyError      a strategy of the user's own could not be loaded
+    ├── ChangeError        a change at run time does not fit, or cannot be saved
     └── WorkerError        no worker process could be started
 
 What a peer or a backend does is not an error of ours: the data plane returns those as values
@@ -58,6 +59,10 @@ class LogFileError(TcplbError):
 
 class StrategyError(TcplbError):
     """A strategy of the user's own could not be loaded (no such module, an error in it)."""
+
+
+class ChangeError(TcplbError):
+    """A change at run time does not fit the settings, or cannot be written into their file."""
 
 
 class WorkerError(TcplbError):

@@ -28,6 +28,8 @@ class Running:
         self, arguments: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TCPLB_")}
+        # Many run at once, and only one of them could have the usual admin port.
+        inherited["TCPLB_ADMIN_BIND"] = "none"
         self.mark = Mark()
         self.process = subprocess.Popen(
             list(arguments),

@@ -44,6 +44,8 @@ class Terminal:
         self.settings_before = self.settings()
         self.output = ""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TCPLB_")}
+        # Many run at once, and only one of them could have the usual admin port.
+        inherited["TCPLB_ADMIN_BIND"] = "none"
         self.process = subprocess.Popen(
             [sys.executable, "-c", _WITH_TERMINAL, *command],
             stdin=self._theirs,

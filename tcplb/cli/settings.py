@@ -6,6 +6,7 @@ Every flag is also an environment variable without the command's name: ``--idle-
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tcplb.config.units import parse_duration
 from tcplb.policy.names import HashKey, StrategyName
 
 ENVIRONMENT_PREFIX = "TCPLB_"
+_TOKEN_VARIABLE = f"{ENVIRONMENT_PREFIX}ADMIN_TOKEN"
 
 
 class SettingsCommand(click.Command):
@@ -348,6 +350,28 @@ _FLAGS = {
             type=click.Choice(["debug", "info", "warning", "error"]),
         ),
     ),
+    "Operation": (
+        _Flag(
+            "--admin-bind",
+            "admin.bind",
+            "Where the API, metrics and dashboard are: HOST:PORT, unix:/PATH or none.",
+            metavar="ADDRESS",
+        ),
+        _Flag(
+            "--admin-token-file",
+            "admin.token_file",
+            f"File with the token for changes by the API; or else that is in {_TOKEN_VARIABLE}.",
+            metavar="PATH|auto",
+        ),
+        _Flag(
+            "--watch",
+            "watch",
+            "Reload the config file by itself when it changes.",
+            type=bool,
+            metavar="true|false",
+            default_in_words="false",
+        ),
+    ),
 }
 """The flags by their headings in the help."""
 
@@ -369,7 +393,12 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def load_settings(ctx: click.Context) -> Settings:
     """Merge the flags and variables of `ctx` over its file. Raises ConfigError."""
-    overrides = []
+    return load(ctx.params["config_file"], overrides_of(ctx))
+
+
+def overrides_of(ctx: click.Context) -> list[Override]:
+    """Return what the flags and variables of `ctx` say."""
+    overrides = _secrets()
     for flag in (flag for flags in _FLAGS.values() for flag in flags):
         value = ctx.params[flag.parameter]
         if value is None or value == ():
@@ -378,4 +407,10 @@ def load_settings(ctx: click.Context) -> Settings:
         written = list(value) if flag.multiple else value
         origin = flag.variable if from_variable else flag.name
         overrides.append(Override(flag.path, written, origin, flag.needs_table))
-    return load(ctx.params["config_file"], overrides)
+    return overrides
+
+
+def _secrets() -> list[Override]:
+    # There is no flag for it: other users see the command lines of all processes.
+    token = os.environ.get(_TOKEN_VARIABLE)
+    return [Override(("admin", "token"), token, _TOKEN_VARIABLE)] if token else []

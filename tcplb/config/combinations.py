@@ -1,7 +1,8 @@
-"""Keys that mean nothing beside another one: an HTTP path in a check that only connects.
+"""Keys that mean nothing beside another one, or need it: an HTTP path in a check that connects.
 
-Where the file has both of them, that is a mistake. Where a flag or a variable has a say, it may
-well have switched one and left the other over: then that is dropped, as if it were not there.
+Where the file has two keys of which one means nothing, that is a mistake. Where a flag or a
+variable has a say, it may well have switched one and left the other over: then that is dropped, as
+if it were not there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tcplb.config.admin import AUTO, is_local, to_admin_bind
 from tcplb.config.document import Document, Finding
 from tcplb.config.keypath import KeyPath
 from tcplb.config.wording import quote, show
@@ -31,8 +33,9 @@ class _Idle(NamedTuple):
 
 def settle_combinations(document: Document) -> list[Finding]:
     """The keys in the file that mean nothing there; those that a flag made idle are dropped."""
-    findings = _unclear_tiers(document)
-    for idle in [*_idle_in_checks(document), *_idle_bursts(document)]:
+    findings = [*_unclear_tiers(document), *_open_admin(document)]
+    idles = [*_idle_in_checks(document), *_idle_bursts(document), *_idle_token_file(document)]
+    for idle in idles:
         if document.is_of_flag(idle.path) or document.is_of_flag(idle.because_of):
             document.drop(idle.path)
         else:
@@ -83,3 +86,48 @@ def _unclear_tiers(document: Document) -> list[Finding]:
                 message = f"must not be there beside backup, which means tier 1 (got {tier})"
                 findings.append(Finding(path, message))
     return findings
+
+
+def _idle_token_file(document: Document) -> Iterator[_Idle]:
+    admin = _admin(document)
+    if "token" in admin and "token_file" in admin:
+        message = "must not be there beside token"
+        yield _Idle(("admin", "token_file"), ("admin", "token"), message)
+
+
+def _open_admin(document: Document) -> Iterator[Finding]:
+    """What an admin port needs that others than this machine can reach."""
+    admin = _admin(document)
+    with_tls = _given(admin, "tls_certificate"), _given(admin, "tls_key")
+    if any(with_tls) and not all(with_tls):
+        there, missing = ("tls_certificate", "tls_key")[:: 1 if with_tls[0] else -1]
+        yield Finding(("admin", there), f"needs {missing} beside it")
+    bind = _admin_bind(admin)
+    if bind is None or is_local(bind):
+        return
+    needs = f"is no loopback address ({quote(bind)}), so that others can reach it: it needs"
+    if not any(with_tls):
+        yield Finding(("admin", "bind"), f"{needs} tls_certificate and tls_key")
+    if not _has_token(admin):
+        yield Finding(("admin", "bind"), f"{needs} a token, or a token_file of yours")
+
+
+def _admin(document: Document) -> dict[str, Any]:
+    admin = document.get(("admin",))
+    return admin if isinstance(admin, dict) else {}
+
+
+def _given(admin: dict[str, Any], key: str) -> bool:
+    return admin.get(key) is not None
+
+
+def _has_token(admin: dict[str, Any]) -> bool:
+    return _given(admin, "token") or admin.get("token_file", AUTO) != AUTO
+
+
+def _admin_bind(admin: dict[str, Any]) -> str | None:
+    """Where the admin port listens; None if it is not said, or not in a valid way."""
+    try:
+        return to_admin_bind(admin.get("bind"))
+    except ValueError:
+        return None

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tcplb.config.admin import AdminConfig
 from tcplb.config.checks import CheckConfig
-from tcplb.config.fields import Duration, LogPath, MaxConnections, Name, Workers
+from tcplb.config.fields import Duration, LogPath, MaxConnections, Name, Switch, Workers
 from tcplb.config.listeners import DEFAULT_BIND, DEFAULT_NAME, ListenerConfig, PerClientConfig
 from tcplb.config.pools import BackendConfig, EjectConfig, PoolConfig, QueueConfig, RetryConfig
 from tcplb.config.table import Table
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_BACKENDS",
     "DEFAULT_BIND",
     "DEFAULT_NAME",
+    "AdminConfig",
     "BackendConfig",
     "CheckConfig",
     "Config",
@@ -79,6 +81,9 @@ class Config(Table):
         default=1,
         description='Processes that move bytes; "auto" for one a core that tcplb may use.',
     )
+    watch: Switch = Field(
+        default=False, description="Reload the config file by itself when it changes."
+    )
     listeners: tuple[ListenerConfig, ...] = Field(
         default=(ListenerConfig(),),
         min_length=1,
@@ -95,4 +100,8 @@ class Config(Table):
     )
     log: LogConfig = Field(
         default_factory=LogConfig, description="The access log, and the messages on standard error."
+    )
+    admin: AdminConfig = Field(
+        default_factory=AdminConfig,
+        description="The admin port: API, metrics, health, and the dashboard.",
     )

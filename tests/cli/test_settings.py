@@ -44,6 +44,8 @@ SAMPLES = {
     "--queue-size": "99",
     "--queue-timeout": "6s",
     "--max-new-per-second": "1000",
+    "--admin-bind": "[::1]:7003",
+    "--admin-token-file": "/secret/token",
 }
 """A value for each flag that is not its default."""
 
@@ -59,6 +61,8 @@ KEYS = {
     "--eject-failures": "failures",
     "--queue-size": "size",
     "--queue-timeout": "timeout",
+    "--admin-bind": "bind",
+    "--admin-token-file": "token_file",
 }
 """The keys of those flags that are not called after them."""
 
@@ -68,6 +72,8 @@ TABLES = {
     "--check": "[pools.default.check]",
     "--queue-timeout": "[pools.default.queue]",
     "--max-new-per-second": "[[listeners]]",
+    "--listen": "[[listeners]]",
+    "--admin-bind": "[admin]",
 }
 """The table of a flag whose key other tables have as well."""
 
@@ -76,8 +82,9 @@ OTHERS = {
     "--check": "no checks, but those of the file",
     "--check-interval": "2s",
     "--check-path": "/",
+    "--watch": "false",
 }
-"""The defaults of the flags whose table or values are not there by default."""
+"""The defaults of the flags whose table or values are not there by default, or no text."""
 
 
 BACKEND = BackendConfig(address="a:1").model_dump()
@@ -170,7 +177,7 @@ def test_repeatable_variables_are_separated_by_white_space() -> None:
         "TCPLB_BACKEND": " one=127.0.0.1:1,weight=2,max_connections=9 127.0.0.1:2 ",
     }
     got = settings(environment=environment)
-    assert list(values_of("bind", got)) == ["127.0.0.1:7001", "[::1]:7002", ":7003"]
+    assert list(values_of("bind", got["listeners"])) == ["127.0.0.1:7001", "[::1]:7002", ":7003"]
     assert got["pools"]["default"]["backends"] == [
         BACKEND | {"address": "127.0.0.1:1", "name": "one", "weight": 2, "max_connections": 9},
         BACKEND | {"address": "127.0.0.1:2", "name": "127.0.0.1:2"},
@@ -180,7 +187,7 @@ def test_repeatable_variables_are_separated_by_white_space() -> None:
 def test_a_repeatable_flag_replaces_its_variable_and_does_not_add_to_it() -> None:
     environment = {"TCPLB_LISTEN": ":7001 :7002", "TCPLB_BACKEND": "a:1 b:2"}
     got = settings("--listen", ":7003", "--backend", "c:3", environment=environment)
-    assert list(values_of("bind", got)) == [":7003"]
+    assert list(values_of("bind", got["listeners"])) == [":7003"]
     assert list(values_of("address", got)) == ["c:3"]
 
 
@@ -211,7 +218,7 @@ def test_listen_and_backend_replace_those_of_the_file(tmp_path: Path) -> None:
     )
     flags = ("--listen", "[::1]:7001", "--backend", "one=c:1,weight=3")
     got = settings("--config", str(file), *flags)
-    assert list(values_of("bind", got)) == ["[::1]:7001"]
+    assert list(values_of("bind", got["listeners"])) == ["[::1]:7001"]
     assert got["pools"]["web"]["strategy"] == "hash"
     assert got["pools"]["web"]["backends"] == [
         BACKEND | {"address": "c:1", "name": "one", "weight": 3}
@@ -389,6 +396,7 @@ def test_the_help_has_headings() -> None:
         "Backends, and how one is chosen:",
         "Backends that fail or are full:",
         "The whole process:",
+        "Operation:",
     ]
     first = lines.index("Options:")
     assert "--config" in lines[first + 1]

@@ -123,6 +123,11 @@ POOLS = st.fixed_dictionaries(
         "queue": table(size=COUNTS, timeout=DURATIONS, abort_on_close=st.booleans()),
     },
 )
+ADMINS = table(
+    bind=st.sampled_from(["none", "unix:/run/\u00e9", "[::1]:0", "localhost:9"]),
+    token_file=st.sampled_from(["auto", "/a b/c"]),
+    hosts=st.lists(st.sampled_from(["lb.example", "lb.example:443", "[::1]:80"]), max_size=2),
+) | st.just({"tls_certificate": "/a.pem", "tls_key": "b.pem"})
 
 
 @st.composite
@@ -158,6 +163,8 @@ def configs(draw: st.DrawFn) -> Config:
             "pools": pools,
             "limits": draw(limits),
             "log": draw(log),
+            "watch": draw(st.booleans()),
+            "admin": draw(ADMINS),
         }
     )
 
@@ -210,6 +217,7 @@ def test_every_line_says_where_it_came_from(load_text: LoadText) -> None:
         to_toml(settings)
         == """\
 workers = 1  # default
+watch = false  # default
 
 [[listeners]]  # default
 name = "default"  # default
@@ -291,6 +299,11 @@ drain_timeout = "30s"  # default
 access = "-"  # default
 format = "text"  # default
 level = "info"  # default
+
+[admin]  # default
+bind = "127.0.0.1:9091"  # default
+token_file = "auto"  # default
+hosts = []  # default
 """
     )
 
@@ -310,7 +323,7 @@ def fields_of(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_the_schema_describes_every_key() -> None:
     fields = fields_of(json_schema())
-    assert len(fields) == 79
+    assert len(fields) == 87
     assert [name for name, field in fields if not field.get("description")] == []
 
 
@@ -337,7 +350,7 @@ def test_defaults_and_examples_match_the_patterns() -> None:
                 assert re.search(field["pattern"], text), name
 
 
-@pytest.mark.parametrize("key", ["listeners", "pools", "limits", "log"])
+@pytest.mark.parametrize("key", ["listeners", "pools", "limits", "log", "admin"])
 def test_the_schema_has_the_tables(key: str) -> None:
     assert key in json_schema()["properties"]
 

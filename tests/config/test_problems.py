@@ -9,6 +9,7 @@ STRATEGIES = (
     "round-robin, least-connections, random, power-of-two, hash, maglev, rendezvous, peak-ewma,"
     " first, module:function"
 )
+TABLES = "workers, watch, listeners, pools, limits, log, admin"
 POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
 
 
@@ -59,13 +60,13 @@ POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
             ' "127.0.0.1:8081" (got 9090)'),
         # keys
         ("listener = []", 'listener: unknown key (did you mean "listeners"?)'),
-        ("admin = {}", "admin: unknown key (known here: workers, listeners, pools, limits, log)"),
+        ("frob = {}", f"frob: unknown key (known here: {TABLES})"),
         ("limits.max_conections = 5",
             'limits.max_conections: unknown key (did you mean "max_connections"?)'),
         ("limits.x = 5",
             "limits.x: unknown key (known here: max_connections, drain_timeout)"),
         ('"a\\nb" = 5',
-            '"a\\nb": unknown key (known here: workers, listeners, pools, limits, log)'),
+            f'"a\\nb": unknown key (known here: {TABLES})'),
     ],
 )  # fmt: skip
 def test_one_problem(problems_of: ProblemsOf, line: str, problem: str) -> None:
@@ -174,8 +175,7 @@ format = "xml"
 
 def test_all_problems_at_once_in_the_order_of_the_file(problems_of: ProblemsOf) -> None:
     assert problems_of(ALL_WRONG) == [
-        "tcplb.toml:1: idel_timeout: unknown key"
-        " (known here: workers, listeners, pools, limits, log)",
+        f"tcplb.toml:1: idel_timeout: unknown key (known here: {TABLES})",
         'tcplb.toml:4: listeners[0].pool: no such pool (got "wbe"; did you mean "web"?)',
         "tcplb.toml:6: listeners[1].bind: must be unique, but listeners[0] has it too"
         ' (got "127.0.0.1:80")',
