@@ -22,7 +22,9 @@ from tcplb.errors import ConfigError, TcplbError
 
 _IMPORTED_LATE = {
     "bench": "tcplb.cli.bench",
+    "ctl": "tcplb.cli.ctl",
     "demo": "tcplb.cli.demo",
+    "doctor": "tcplb.cli.doctor",
     "explain": "tcplb.cli.explain",
     "plan": "tcplb.cli.plan",
     "simulate": "tcplb.cli.simulate",
