@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from tcplb.cli.exits import Exit
-from tcplb.cli.settings import SettingsCommand, load_settings, settings_options
+from tcplb.cli.settings import SettingsCommand, overrides_of, settings_options
+from tcplb.config.settings import load
+from tcplb.control.configuration import Source
 from tcplb.control.supervisor import serve as run_supervisor
 
 
@@ -21,7 +23,8 @@ def serve(ctx: click.Context, /, **_: object) -> None:
 
     \b
     Signals: TERM and INT (^C) let open connections end, a second one closes them;
-    USR1 reopens the access log; TTIN adds a worker, TTOU takes one away.
+    HUP reloads the settings file; USR1 reopens the access log; TTIN adds a worker, TTOU takes
+    one away.
 
     \b
     Examples:
@@ -29,5 +32,7 @@ def serve(ctx: click.Context, /, **_: object) -> None:
       tcplb serve --listen :6379 --backend 10.0.0.1:6379 --backend 10.0.0.2:6379,weight=3
       tcplb serve --config tcplb.toml --log-format json --access-log /var/log/tcplb.log
     """  # noqa: D301 - click wants the character, not a backslash and a b
-    cut = run_supervisor(load_settings(ctx).config)
+    overrides = overrides_of(ctx)
+    source = Source(ctx.params["config_file"], lambda file: load(file, overrides))
+    cut = run_supervisor(source)
     ctx.exit(Exit.DRAIN_TIMED_OUT if cut else Exit.OK)

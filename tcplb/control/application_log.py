@@ -51,6 +51,10 @@ class ApplicationLog(AbstractContextManager["ApplicationLog"]):
         root.setLevel(self._level.upper())
         return self
 
+    def set_level(self, level: str) -> None:
+        """Write messages of `level` and above from now on."""
+        logging.getLogger().setLevel(level.upper())
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

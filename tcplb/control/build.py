@@ -15,7 +15,9 @@ from tcplb.dataplane.streams import StreamsEngine
 from tcplb.policy.names import StrategyName, names_function
 from tcplb.policy.occupancy import Occupancy
 from tcplb.policy.pool import Pool
+from tcplb.policy.roster import Roster
 from tcplb.policy.strategy import MakeStrategy, StrategyMaker, UserFunction
+from tcplb.policy.transition import Mode
 
 
 def build_pool(
@@ -38,8 +40,19 @@ def build_pool(
         rng=rng,
         rules=plan.rules,
         occupancy=occupancy,
-        modes={backend.name: mode for backend, mode in zip(plan.backends, plan.modes, strict=True)},
+        modes=_modes(plan),
+        positions=plan.positions,
     )
+
+
+def roster(plan: PoolPlan, rng: Random, failed: Callable[[str], None]) -> Roster:
+    """Return who is in the pool of `plan`. Raises StrategyError."""
+    make = strategy_maker(plan.strategy, rng, failed)
+    return Roster(plan.backends, make, _modes(plan), plan.positions)
+
+
+def _modes(plan: PoolPlan) -> dict[str, Mode]:
+    return {backend.name: mode for backend, mode in zip(plan.backends, plan.modes, strict=True)}
 
 
 def strategy_maker(plan: StrategyPlan, rng: Random, failed: Callable[[str], None]) -> StrategyMaker:

@@ -14,7 +14,7 @@ tries elsewhere or later, so a place is not lost by that.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tcplb.control.scoreboard import Scoreboard
 
@@ -55,6 +55,15 @@ class SharedCount:
         column[slot] -= 1
         return False
 
+    @property
+    def own(self) -> int:
+        """The part of this worker."""
+        return self._column[self._slot]
+
+    def add(self, number: int) -> None:
+        """Count so many more, whatever the limit."""
+        self._column[self._slot] += number
+
     def subtract(self) -> None:
         """Count one less."""
         self._column[self._slot] -= 1
@@ -70,17 +79,37 @@ class SharedOccupancy:
     This is `policy.occupancy.Occupancy` for one pool and worker.
     """
 
-    def __init__(
-        self, board: Scoreboard, slot: int, first: int, backends: int, pool: int | None = None
-    ) -> None:
-        """Count for the `backends` positions of `board` from `first` on, as worker `slot`.
+    def __init__(self, board: Scoreboard, slot: int, pool: int | None = None) -> None:
+        """Count on `board` as worker `slot`, at the positions that the board has.
 
         `pool` is where the board has the total of all of them, if that is wanted: to count it costs
         each connection some time.
         """
-        positions = range(first, first + backends)
-        self._counts = [SharedCount(board.active(position), slot) for position in positions]
-        self._total = None if pool is None else SharedCount(board.pool_active(pool), slot)
+        self._board = board
+        self._slot = slot
+        self._counts: dict[int, SharedCount] = {}
+        self._total: SharedCount | None = None
+        self.count_total(pool)
+
+    def count_total(self, pool: int | None) -> None:
+        """Begin to count the total of all positions as that of `pool`, or end it with None."""
+        inside = sum(count.own for count in self._counts.values())
+        if pool is None and self._total is not None:
+            self._total.add(-inside)
+            self._total = None
+        elif pool is not None and self._total is None:
+            self._total = SharedCount(self._board.pool_active(pool), self._slot)
+            self._total.add(inside)
+
+    def forget(self, position: int) -> None:
+        """Have nothing to do any more with a position that nobody is at."""
+        self._counts.pop(position, None)
+
+    def cover(self, positions: Iterable[int]) -> None:
+        """Be ready to count at these positions; what is counted there already stays."""
+        for position in positions:
+            if position not in self._counts:
+                self._counts[position] = SharedCount(self._board.active(position), self._slot)
 
     def try_enter(self, position: int, limit: int) -> bool:
         """Count one more at `position`, unless it has `limit` already; 0 is no limit."""
@@ -108,7 +137,7 @@ class SharedOccupancy:
         """Return how many there are over all positions: O(1) only if the total is counted."""
         if self._total is not None:
             return self._total.total()
-        return sum(count.total() for count in self._counts)
+        return sum(count.total() for count in self._counts.values())
 
 
 class SharedSeats:
@@ -126,3 +155,7 @@ class SharedSeats:
     def give_back(self) -> None:
         """Give a place back."""
         self._count.subtract()
+
+    def adopt(self, places: int) -> None:
+        """Count so many as taken, be there room or not."""
+        self._count.add(places)

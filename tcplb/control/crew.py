@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from socket import socket
 
 from tcplb.control.backoff import Backoff
 from tcplb.control.events import Events
 from tcplb.control.inherited import Inherited
-from tcplb.control.messages import Message, Ready, Verdict
+from tcplb.control.leaving import Leaving
+from tcplb.control.messages import Message, Ready, Unused, Verdict
+from tcplb.control.numbering import Numbering
 from tcplb.control.plan import Plan, write_plan
 from tcplb.control.process import first_of
 from tcplb.control.scoreboard import Scoreboard
@@ -42,6 +44,11 @@ class _Slot:
     def ready(self) -> bool:
         return self.process is not None and self.process.ready
 
+    def reload(self, plan: Plan) -> None:
+        """Have the worker go by another plan, if there is one that can."""
+        if self.process is not None:
+            self.process.reload(plan)
+
     def send(self, message: Message, sock: socket | None = None) -> None:
         """Tell the worker something, if there is one."""
         if self.process is not None:
@@ -51,8 +58,18 @@ class _Slot:
 class Crew:
     """Keeps as many workers as are wanted, and each listening socket with one that is ready."""
 
-    def __init__(self, plan: Plan, sockets: SocketSets, board: Scoreboard, turns: Turns) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        numbering: Numbering,
+        sockets: SocketSets,
+        board: Scoreboard,
+        turns: Turns,
+        *,
+        events: Events,
+    ) -> None:
         self._plan = plan
+        self._leaving = Leaving(numbering, board)
         self._plan_file = write_plan(plan)
         self._sockets = sockets
         self._board = board
@@ -60,7 +77,7 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._slots: dict[int, _Slot] = {}
         self._sharing = Sharing(sockets, self._send)
-        self.verdicts = Verdicts(plan, Events(board.events()))
+        self.verdicts = Verdicts(events)
         self._named = False
         self._starting = True
         self._stopping = False
@@ -125,6 +142,53 @@ class Crew:
             slot.process.drain(timeout)
         else:
             self._forget(slot)
+
+    def resize(self, workers: int, timeout: float) -> None:
+        """Add or remove workers until there are to be so many."""
+        for _ in range(workers - self._wanted):
+            self.add()
+        for _ in range(self._wanted - workers):
+            self.remove(timeout)
+
+    # -- another plan -------------------------------------------------------------------------
+
+    @property
+    def numbering(self) -> Numbering:
+        """The numbering of the plan that is in force."""
+        return self._leaving.numbering
+
+    def reload(self, plan: Plan, plan_file: int, numbering: Numbering) -> None:
+        """Have all workers go by another plan, those that are yet to come by `plan_file`."""
+        self._plan = plan
+        os.close(self._plan_file)
+        self._plan_file = plan_file
+        self._leaving.begin(numbering, plan.generation, self._slots_with_process())
+        for process in self._processes():
+            process.reload(plan)
+
+    def offer(self, addresses: Collection[int]) -> None:
+        """Have the workers accept on sockets that are new among ours."""
+        self._sharing.offer(addresses)
+
+    async def reloaded(self, timeout: float) -> list[str]:
+        """Wait until all workers that serve go by the plan; return in words which do not.
+
+        After `timeout` seconds they are not waited for any longer.
+        """
+
+        def done() -> bool:
+            return all(slot.process is None or self._is_up_to_date(slot.process) for slot in slots)
+
+        slots = [slot for slot in self._slots.values() if slot.ready]
+        await first_of(self._until(done), timeout=timeout)
+        return [
+            f"{slot.name} does not go by it yet"
+            for slot in slots
+            if slot.process is not None and not self._is_up_to_date(slot.process)
+        ]
+
+    def _is_up_to_date(self, process: WorkerProcess) -> bool:
+        return process.applied >= self._plan.generation
 
     def tell(self, message: Message) -> None:
         """Send a message to every worker."""
@@ -198,9 +262,11 @@ class Crew:
                 plan=self._plan_file,
             )
 
+        generation = self._plan.generation
+
         try:
             slot.process = WorkerProcess(
-                inherited, partial(self._on_message, slot), partial(self._ended, slot)
+                inherited, partial(self._on_message, slot), partial(self._ended, slot), generation
             )
         except OSError as error:
             self._replace(slot, f"cannot be started: {error.strerror}", None)
@@ -211,18 +277,22 @@ class Crew:
     def _on_message(self, slot: _Slot, message: Message) -> None:
         match message:
             case Ready():
+                slot.reload(self._plan)  # there may have been one while it was starting
                 for verdict in self.verdicts.in_force():
                     slot.send(verdict)
                 if not self._stopping:
                     self._share_out()
             case Verdict():
                 self._spread(slot, message)
+            case Unused(generation, cells):
+                self._leaving.unused(slot.number, generation, cells)
         self._changed.set()
 
     def _ended(self, slot: _Slot, process: WorkerProcess, end: str) -> None:
         slot.process = None
         sessions = self._board.sessions(slot.number)
-        self._board.retire(slot.number)
+        self._board.retire(slot.number, self._leaving.tops)
+        self._leaving.gone(slot.number)
         self._sharing.forget(slot.number)
         if process.draining:
             self._retired(slot, process, end, sessions)
@@ -286,6 +356,9 @@ class Crew:
     @property
     def _wanted(self) -> int:
         return sum(slot.wanted for slot in self._slots.values())
+
+    def _slots_with_process(self) -> list[int]:
+        return [slot.number for slot in self._slots.values() if slot.process is not None]
 
     def _processes(self) -> Iterable[WorkerProcess]:
         return [slot.process for slot in self._slots.values() if slot.process is not None]

@@ -75,6 +75,10 @@ class Logs(AbstractContextManager["Logs"]):
                 log.error("the access log lost %d lines", self._writer.lost)
         self._open.close()
 
+    def set_level(self, level: str) -> None:
+        """Write messages of `level` and above from now on."""
+        self._application.set_level(level)
+
     def reopen(self) -> None:
         """Open the access log's file anew, after a log rotation."""
         if self._writer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tcplb.control.plan import Plan
 from tcplb.policy.transition import Transition
 
 # -- to a worker ------------------------------------------------------------------------------
@@ -11,11 +12,12 @@ from tcplb.policy.transition import Transition
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Accept on the socket that comes with this, for the listener at that place in the plan."""
+    """Accept on the socket that comes with this, for the listener that has that address."""
 
     set_number: int
     """Sockets are given and taken in sets: one for each address that is listened on."""
-    listener: int
+    address: int
+    """As in `ListenerPlan.addresses`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,13 @@ class HandBack:
     """Accept no more on that set of sockets, and leave what waits in them: others will take it."""
 
     set_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Go by another plan from now on."""
+
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,24 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloaded:
+    """It goes by the plan of that generation; or by the one before, if `failure` says why."""
+
+    generation: int
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """It will not write any more to these cells of the scoreboard, which its plan has not got."""
+
+    generation: int
+    """That of its plan."""
+    cells: tuple[tuple[int, int], ...]
+    """Kind, by its place in `Layout`, and number."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """It accepts no more, and has that many sessions open."""
 
@@ -84,5 +111,17 @@ class Ended:
 
 
 Message = (
-    Listen | HandBack | ReopenLogs | Drain | Force | Verdict | Ready | Failed | Draining | Ended
+    Listen
+    | HandBack
+    | Reload
+    | ReopenLogs
+    | Drain
+    | Force
+    | Verdict
+    | Ready
+    | Failed
+    | Reloaded
+    | Unused
+    | Draining
+    | Ended
 )

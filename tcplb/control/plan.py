@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tcplb.control.application_log import LogFormat
+from tcplb.control.numbering import Numbering, Numbers
 from tcplb.control.scoreboard import Layout
 from tcplb.control.shared_file import shared_file
 from tcplb.dataplane.engine import Timeouts
@@ -54,7 +56,11 @@ class PoolPlan:
     rules: PoolRules
     backends: tuple[Backend, ...]
     modes: tuple[Mode, ...]
-    """What the operator says of each backend at the start."""
+    """What the operator says of each backend."""
+    number: int = 0
+    """That of the pool on the scoreboard."""
+    positions: tuple[int, ...] = ()
+    """Those of the backends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,16 @@ class ListenerPlan:
     """Of new connections, over all workers."""
     client_rate: ClientRate
     access: tuple[AccessRule, ...]
+    addresses: tuple[int, ...] = ()
+    """What it listens on; see `sockets.SocketSets`."""
+    number: int = 0
+    """That of the listener on the scoreboard."""
+    rate_number: int = 0
+    """That of its rate."""
+    routes: tuple[int, ...] = ()
+    """Those of its routes to the backends of the pool, in their order."""
+    unrouted: int = 0
+    """That of its sessions without a backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,33 +120,101 @@ class Plan:
     """Seconds that sessions may go on when the worker is to end."""
     slots: int
     """The most workers there can be; it is the size of the scoreboard."""
-
-    @property
-    def backends(self) -> int:
-        """The number of backends, over all pools."""
-        return sum(len(pool.backends) for pool in self.pools)
-
-    @property
-    def layout(self) -> Layout:
-        """What the scoreboard has cells for."""
-        return Layout(self.backends, len(self.pools), len(self.listeners))
-
-    def first_position(self, pool: PoolPlan) -> int:
-        """Return where the pool's backends begin on the scoreboard."""
-        before = self.pools[: self.pools.index(pool)]
-        return sum(len(earlier.backends) for earlier in before)
+    layout: Layout
+    """What the scoreboard has cells for."""
+    generation: int = 0
+    """How many plans there were before it."""
 
 
-def make_plan(config: Config, limits: Limits, slots: int) -> Plan:
-    """Return the plan that says what `config` does."""
+_SPARE = 4096
+_SPARE_TABLES = 256
+
+
+def roomy_layout(config: Config) -> Layout:
+    """Return a layout with room for what reloads may add to `config`."""
+    backends = {name: len(pool.backends) for name, pool in config.pools.items()}
+    routes = sum(backends[listener.pool] + 1 for listener in config.listeners)
+    listeners = 2 * len(config.listeners) + _SPARE_TABLES
+    return Layout(
+        backends=2 * sum(backends.values()) + _SPARE,
+        pools=2 * len(backends) + _SPARE_TABLES,
+        listeners=listeners,
+        rates=listeners,
+        routes=2 * routes + 2 * _SPARE,
+    )
+
+
+def new_numbering(layout: Layout) -> Numbering:
+    """Return a numbering of the cells of `layout` in which nothing has any yet."""
+    kinds = ("backends", "pools", "listeners", "rates", "routes")
+    return Numbering(*map(Numbers, kinds, layout.capacities))
+
+
+def assign_numbers(config: Config, numbering: Numbering) -> None:
+    """Give all that `config` has its numbers. Raises ChangeError if there is no room for it."""
+    pools = config.pools
+    names = [(name, each.name) for name, pool in pools.items() for each in pool.backends]
+    numbering.backends.assign(names)
+    numbering.pools.assign(pools)
+    numbering.listeners.assign(listener.name for listener in config.listeners)
+    numbering.rates.assign(map(_rate_of, config.listeners))
+    numbering.routes.assign(
+        (listener.name, listener.pool, backend)
+        for listener in config.listeners
+        for backend in ("", *(each.name for each in pools[listener.pool].backends))
+    )
+
+
+def make_plan(
+    config: Config,
+    limits: Limits,
+    *,
+    slots: int,
+    layout: Layout,
+    numbering: Numbering,
+    addresses: Mapping[str, tuple[int, ...]],
+    generation: int = 0,
+) -> Plan:
+    """Return the plan that says what `config` does.
+
+    `numbering` has numbers for all of it, and `addresses` what each listener listens on, by name.
+    """
+    pools = {
+        name: _numbered(plan_pool(name, pool), numbering) for name, pool in config.pools.items()
+    }
     return Plan(
-        pools=tuple(plan_pool(name, pool) for name, pool in config.pools.items()),
-        listeners=tuple(plan_listener(listener) for listener in config.listeners),
+        pools=tuple(pools.values()),
+        listeners=tuple(
+            replace(
+                plan_listener(listener),
+                addresses=addresses[listener.name],
+                number=numbering.listeners[listener.name],
+                rate_number=numbering.rates[_rate_of(listener)],
+                routes=tuple(
+                    numbering.routes[listener.name, listener.pool, backend.name]
+                    for backend in pools[listener.pool].backends
+                ),
+                unrouted=numbering.routes[listener.name, listener.pool, ""],
+            )
+            for listener in config.listeners
+        ),
         limits=limits,
         log=LogPlan(config.log.access, config.log.format, config.log.level),
         drain_timeout=config.limits.drain_timeout,
         slots=slots,
+        layout=layout,
+        generation=generation,
     )
+
+
+def _numbered(plan: PoolPlan, numbering: Numbering) -> PoolPlan:
+    names = [backend.name for backend in plan.backends]
+    positions = tuple(numbering.backends[plan.name, name] for name in names)
+    return replace(plan, number=numbering.pools[plan.name], positions=positions)
+
+
+def _rate_of(listener: ListenerConfig) -> tuple[str, int, int]:
+    return listener.name, listener.max_new_per_second, listener.burst
 
 
 def plan_pool(name: str, config: PoolConfig) -> PoolPlan:

@@ -17,7 +17,7 @@ from tcplb.config.models import BackendConfig, CheckConfig, PoolConfig
 from tcplb.control.checks import Check
 from tcplb.policy.backend import Backend
 from tcplb.policy.checks import CheckTracker, first_delay, next_delay
-from tcplb.policy.transition import Transition
+from tcplb.policy.transition import Checked, Transition
 
 MAX_UNDER_WAY = 100
 """Checks that are under way at once; more wait, which is not part of their time."""
@@ -39,6 +39,7 @@ class _Watched:
         self.pool = pool
         self.check = check
         self.name = backend.name
+        self.address = backend.address
         port = backend.check_port or check.port or backend.port
         self.target = Backend(backend.name, backend.host, port)
         self.tracker = CheckTracker(backend.name, check.fall, check.rise)
@@ -47,6 +48,34 @@ class _Watched:
 
     def __str__(self) -> str:
         return f"{self.pool}/{self.name}"
+
+    def take_over(self, old: _Watched | None) -> None:
+        """Go on with what has been found, if it was found of the same backend."""
+        if old is not None and old.address == self.address:
+            self.tracker = old.tracker
+            self.tracker.follow(self.check.fall, self.check.rise)
+
+
+def _watched(pools: Mapping[str, PoolConfig]) -> dict[tuple[str, str], _Watched]:
+    return {
+        (name, backend.name): _Watched(name, pool.check, backend)
+        for name, pool in pools.items()
+        if pool.check is not None
+        for backend in pool.backends
+    }
+
+
+def _same(old: _Watched | None, new: _Watched) -> _Watched | None:
+    """Return `old` if it checks in the same way what `new` does."""
+    if old is None or old.check != new.check or old.target != new.target:
+        return None
+    return old
+
+
+def _has(pools: Mapping[str, PoolConfig], key: tuple[str, str], address: str) -> bool:
+    pool = pools.get(key[0])
+    members = () if pool is None else pool.backends
+    return any((each.name, each.address) == (key[1], address) for each in members)
 
 
 class Prober:
@@ -71,12 +100,7 @@ class Prober:
         self._rng = rng
         self._clock = clock
         self._prepare = prepare
-        self._watched = {
-            (name, backend.name): _Watched(name, pool.check, backend)
-            for name, pool in pools.items()
-            if pool.check is not None
-            for backend in pool.backends
-        }
+        self._watched = _watched(pools)
         self._under_way = asyncio.Semaphore(MAX_UNDER_WAY)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
@@ -86,8 +110,44 @@ class Prober:
         """Begin: the first check of each backend is somewhere within its first interval."""
         self._started = True
         for watched in self._watched.values():
-            if not watched.paused:
-                self._launch(watched, first_delay(watched.check.interval, self._rng))
+            self._begin(watched)
+
+    def update(self, pools: Mapping[str, PoolConfig]) -> None:
+        """Check the backends of other pools from now on, in whatever way they say.
+
+        What the checks have found of a backend stays as long as it has its name and address. One
+        that was down and is checked no more is up.
+        """
+        before, wanted = self._watched, _watched(pools)
+        self._watched = {key: _same(before.get(key), new) or new for key, new in wanted.items()}
+        for key, old in before.items():
+            if self._watched.get(key) is not old:
+                self._stop(old)
+                if key not in self._watched and _has(pools, key, old.address):
+                    self._give_up(old)
+        for key, watched in self._watched.items():
+            if watched is before.get(key):
+                self._pause_or_resume(*key, paused=wanted[key].paused)
+            else:
+                watched.take_over(before.get(key))
+                self._begin(watched)
+
+    def _pause_or_resume(self, pool: str, backend: str, *, paused: bool) -> None:
+        if paused:
+            self.pause(pool, backend)
+        else:
+            self.resume(pool, backend)
+
+    def _begin(self, watched: _Watched) -> None:
+        if self._started and not watched.paused:
+            self._launch(watched, first_delay(watched.check.interval, self._rng))
+
+    def _give_up(self, watched: _Watched) -> None:
+        """Say that a backend is up which was down and is not checked any more."""
+        if watched.tracker.state is Checked.DOWN:
+            reason = "is up, as far as anybody knows: it is not checked any more"
+            news = Transition(watched.name, Checked.UP, reason, at=self._clock())
+            self._changed(watched.pool, news)
 
     def pause(self, pool: str, backend: str) -> None:
         """Check a backend no more; one under way is given up. One that is not checked is ignored.
@@ -98,9 +158,7 @@ class Prober:
         if watched is None:
             return
         watched.paused = True
-        if watched.task is not None:
-            watched.task.cancel()
-            watched.task = None
+        self._stop(watched)
 
     def resume(self, pool: str, backend: str) -> None:
         """Check a backend again, at first within a fast interval, if it is one to be checked."""
@@ -121,6 +179,11 @@ class Prober:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- one backend --------------------------------------------------------------------------
+
+    def _stop(self, watched: _Watched) -> None:
+        if watched.task is not None:
+            watched.task.cancel()
+            watched.task = None
 
     def _launch(self, watched: _Watched, delay: float) -> None:
         watched.task = asyncio.create_task(self._watch(watched, delay), name=f"check {watched}")

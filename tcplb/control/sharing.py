@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from socket import socket
 from typing import Protocol
 
@@ -32,12 +32,19 @@ class Sharing:
             before = self._accepting.get(number)
             if before == worker:
                 continue
-            for listener, sock in self._sockets[number]:
-                self._send(worker, Listen(number, listener), sock)
+            for address, sock in self._sockets[number]:
+                self._send(worker, Listen(number, address), sock)
             # Only now: there is no moment when nobody accepts.
             if before is not None:
                 self._send(before, HandBack(number))
         self._accepting = shares
+
+    def offer(self, addresses: Collection[int]) -> None:
+        """Give the sockets of new addresses to those who accept on their sets."""
+        for number, worker in self._accepting.items():
+            for address, sock in self._sockets[number]:
+                if address in addresses:
+                    self._send(worker, Listen(number, address), sock)
 
     def forget(self, worker: int) -> None:
         """Note that a worker is gone, with its copies of the sockets."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tcplb.errors import BindError
@@ -19,16 +19,19 @@ _KNOWN = {
 }
 
 
-def open_listening_sockets(bind: str, host: str, port: int) -> list[socket.socket]:
+def open_listening_sockets(
+    bind: str, host: str, port: int, *, share: bool = False
+) -> list[socket.socket]:
     """Return non-blocking listening sockets for `host` and `port`, one an address of the host.
 
     An empty host means all addresses, IPv4 and IPv6. `bind` is how the user wrote it, for the
-    error. Raises BindError; then none of the sockets stays open.
+    error. With `share`, others of this process may have the address already. Raises BindError; then
+    none of the sockets stays open.
     """
     opened: list[socket.socket] = []
     try:
-        for family, address in _addresses(host, port):
-            opened.append(_open(family, address, share=False))
+        for family, address in addresses(host, port):
+            opened.append(_open(family, address, share=share))
     except (OSError, UnicodeError) as error:
         for sock in opened:
             sock.close()
@@ -56,7 +59,11 @@ def _reason(error: OSError | UnicodeError) -> str:
     return _KNOWN.get(error.errno or 0) or error.strerror or str(error)
 
 
-def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+def addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return the family and address of each socket that a listener on `host` and `port` needs.
+
+    An empty host means all addresses. Raises OSError, or UnicodeError for what is no host name.
+    """
     if not host and socket.has_dualstack_ipv6():
         return [(socket.AF_INET6, ("::", port))]
     found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
@@ -95,7 +102,7 @@ class SocketSets:
     """
 
     def __init__(self, first: Sequence[tuple[int, socket.socket]]) -> None:
-        """Begin with one set: sockets, and the number of the listener that each belongs to."""
+        """Begin with one set: sockets, each with the number of the address that it is bound to."""
         self._sets = [tuple(first)]
 
     def __len__(self) -> int:
@@ -108,11 +115,46 @@ class SocketSets:
         """Open one more set, on the same addresses. Raises OSError; then nothing stays open."""
         with contextlib.ExitStack() as opened:
             another = tuple(
-                (listener, opened.enter_context(open_another(sock)))
-                for listener, sock in self._sets[0]
+                (address, opened.enter_context(open_another(sock)))
+                for address, sock in self._sets[0]
             )
             opened.pop_all()
         self._sets.append(another)
+
+    def add_given(self, more: Sequence[tuple[int, socket.socket]]) -> None:
+        """Take in further sockets of our addresses, in as many more sets as that needs."""
+        for address, sock in more:
+            lacking = (n for n, each in enumerate(self._sets) if address not in dict(each))
+            number = next(lacking, len(self._sets))
+            if number == len(self._sets):
+                self._sets.append(())
+            self._sets[number] += ((address, sock),)
+
+    def add(self, first: Sequence[tuple[int, socket.socket]]) -> None:
+        """Take in sockets for more addresses, and open others for the other sets.
+
+        Raises OSError; then nothing has changed, and `first` is not ours.
+        """
+        with contextlib.ExitStack() as opened:
+            more = [
+                tuple(
+                    (address, opened.enter_context(open_another(sock))) for address, sock in first
+                )
+                for _ in self._sets[1:]
+            ]
+            opened.pop_all()
+        self._sets = [old + new for old, new in zip(self._sets, [tuple(first), *more], strict=True)]
+
+    def remove(self, addresses: Collection[int]) -> None:
+        """Close the sockets of these addresses."""
+        for each in self._sets:
+            for address, sock in each:
+                if address in addresses:
+                    sock.close()
+        self._sets = [
+            tuple((address, sock) for address, sock in each if address not in addresses)
+            for each in self._sets
+        ]
 
     def close(self) -> None:
         """Close these copies."""

@@ -8,43 +8,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from random import Random
-from socket import socket
 
 from tcplb import __version__
-from tcplb.config.models import Config, ListenerConfig
 from tcplb.control.application_log import ApplicationLog
 from tcplb.control.build import build_pool
-from tcplb.control.crew import Crew
-from tcplb.control.limits import connection_limit, processors, worker_slots
+from tcplb.control.configuration import Configuration, Source
+from tcplb.control.events import Events
+from tcplb.control.given_sockets import given_sockets
 from tcplb.control.logs import HeldOpen
-from tcplb.control.messages import ReopenLogs, Verdict
-from tcplb.control.plan import Limits, Plan, PoolPlan, make_plan
-from tcplb.control.prober import Prober
+from tcplb.control.messages import ReopenLogs
+from tcplb.control.operator import Operator
+from tcplb.control.plan import Limits, PoolPlan
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
-from tcplb.control.scoreboard import Scoreboard
-from tcplb.control.sockets import SocketSets, endpoint, open_listening_sockets
+from tcplb.control.serving import Serving, wanted_workers
 from tcplb.control.turns import Turns
 from tcplb.control.user_function import load_functions
-from tcplb.dataplane.health_log import log_transition
+from tcplb.errors import TcplbError
 from tcplb.policy.names import names_function
 from tcplb.policy.occupancy import LocalOccupancy
-from tcplb.policy.transition import State, Transition
 
 log = logging.getLogger("tcplb.server")
 
 
 class Supervisor:
-    """Serves one `Config` until a signal ends it."""
+    """Serves a `Configuration` until a signal ends it."""
 
-    def __init__(self, config: Config, access_log: HeldOpen, turns: Turns) -> None:
-        self._config = config
+    def __init__(self, configuration: Configuration, access_log: HeldOpen, turns: Turns) -> None:
+        self._configuration = configuration
         self._access_log = access_log
         self._turns = turns
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
+        self._reload = asyncio.Event()
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain. Returns how many sessions had to be cut off.
@@ -52,48 +50,38 @@ class Supervisor:
         Raises BindError if a listener cannot be opened and WorkerError if no worker can be
         started; nothing has been served then.
         """
-        workers = _count(self._config)
-        sockets = SocketSets(_open_all(self._config.listeners))
-        with contextlib.closing(sockets):
-            plan = make_plan(self._config, _limits(self._config), worker_slots(workers))
-            board = Scoreboard.create(plan.slots, plan.layout)
-            for _ in range(1, workers):
-                sockets.open_another()
-            crew = Crew(plan, sockets, board, self._turns)
-            with contextlib.closing(board), contextlib.closing(crew), self._signals(crew):
-                await self._start_up(crew, plan, workers, sockets)
-                async with self._checks(crew):
-                    await self._stop.wait()
-                cut = await crew.drain(self._config.limits.drain_timeout, self._force)
-                self._report_end(board, cut)
-                return cut
+        config, events = self._configuration.config, Events()
+        with (
+            contextlib.closing(given_sockets(os.environ, os.getpid())) as given,
+            Serving(config, self._turns, events, given) as serving,
+            self._signals(serving),
+        ):
+            await self._start_up(serving)
+            operator = Operator(self._configuration, serving)
+            async with _running(serving), self._reloading(operator):
+                await self._stop.wait()
+            cut = await serving.crew.drain(serving.config.limits.drain_timeout, self._force)
+            self._report_end(serving, cut)
+            return cut
 
     # -- start-up and end ---------------------------------------------------------------------
 
-    async def _start_up(self, crew: Crew, plan: Plan, workers: int, sockets: SocketSets) -> None:
-        crew.start(workers)
-        _report_limit(plan.limits, workers)
-        for pool in plan.pools:
+    async def _start_up(self, serving: Serving) -> None:
+        workers = wanted_workers(serving.config)
+        serving.crew.start(workers)
+        _report_limit(serving.plan.limits, workers)
+        for pool in serving.plan.pools:
             _report_placement(pool)
-        await first_of(crew.started(), self._stop.wait())
-        for listener, sock in sockets[0]:
-            config = self._config.listeners[listener]
-            pool_config = self._config.pools[config.pool]
-            log.info(
-                "listening on %s: listener %s, pool %s (%s, backends: %d)",
-                endpoint(sock),
-                config.name,
-                config.pool,
-                pool_config.strategy,
-                len(pool_config.backends),
-            )
+        await first_of(serving.crew.started(), self._stop.wait())
+        for listener in serving.config.listeners:
+            serving.report(listener)
 
-    def _report_end(self, board: Scoreboard, cut: int) -> None:
+    def _report_end(self, serving: Serving, cut: int) -> None:
         if cut:
-            timeout = self._config.limits.drain_timeout
+            timeout = serving.config.limits.drain_timeout
             why = "on a second signal" if self._force.is_set() else f"after {timeout:g} s"
             log.warning("closed %d connections that were still open %s", cut, why)
-        counters = board.totals()
+        counters = serving.board.totals()
         log.info(
             "stopped after %d connections; %d were turned away, accepting paused %d times",
             counters.accepted,
@@ -101,43 +89,42 @@ class Supervisor:
             counters.pauses,
         )
 
-    # -- active checks ------------------------------------------------------------------------
+    # -- reload -------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _checks(self, crew: Crew) -> AsyncIterator[None]:
-        """Check the backends actively, as far as that is wanted, and tell the workers."""
+    async def _reloading(self, operator: Operator) -> AsyncIterator[None]:
+        """Reload whenever a signal asks for it; several at once are one."""
 
-        def changed(pool: str, transition: Transition) -> None:
-            log_transition(pool, transition)
-            crew.announce(Verdict(pool, transition))
+        async def reload_when_asked() -> None:
+            while True:
+                await self._reload.wait()
+                self._reload.clear()
+                try:
+                    await operator.reload()
+                except TcplbError:
+                    pass  # it is in the log
+                except Exception:
+                    log.exception("internal error in a reload; serving goes on")
 
-        def passed(pool: str, backend: str, began: float) -> None:
-            # Whoever ejected it has not been there for a while; the check has, just now.
-            ejection = crew.verdicts.ejected(pool, backend)
-            if ejection is not None and ejection.at < began:
-                reason = "is back: its check passed"
-                changed(pool, Transition(backend, State.IN, reason, at=began))
-
-        prober = Prober(self._config.pools, changed, passed, rng=Random())
-        prober.start()
+        task = asyncio.create_task(reload_when_asked(), name="reload")
         try:
             yield
         finally:
-            await prober.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     # -- signals ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _signals(self, crew: Crew) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        drain_timeout = self._config.limits.drain_timeout
+    def _signals(self, serving: Serving) -> Iterator[None]:
+        loop, crew = asyncio.get_running_loop(), serving.crew
         actions = {
             signal.SIGTERM: self._on_stop_signal,
             signal.SIGINT: self._on_stop_signal,
-            signal.SIGHUP: self._on_reload_signal,
-            signal.SIGUSR1: lambda: self._on_reopen_signal(crew),
+            signal.SIGHUP: self._reload.set,
+            signal.SIGUSR1: lambda: self._on_reopen_signal(serving),
             signal.SIGTTIN: crew.add,
-            signal.SIGTTOU: lambda: crew.remove(drain_timeout),
+            signal.SIGTTOU: lambda: crew.remove(serving.config.limits.drain_timeout),
         }
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
@@ -147,13 +134,9 @@ class Supervisor:
             for number in actions:
                 loop.remove_signal_handler(number)
 
-    def _on_reload_signal(self) -> None:
-        # Its default action would end every connection, and whoever sends it means the opposite.
-        log.warning("SIGHUP: settings cannot be reloaded yet; restart to apply changes")
-
-    def _on_reopen_signal(self, crew: Crew) -> None:
+    def _on_reopen_signal(self, serving: Serving) -> None:
         self._access_log.reopen()
-        crew.tell(ReopenLogs())
+        serving.crew.tell(ReopenLogs())
 
     def _on_stop_signal(self) -> None:
         if self._stop.is_set():
@@ -161,28 +144,14 @@ class Supervisor:
         self._stop.set()
 
 
-def _open_all(listeners: tuple[ListenerConfig, ...]) -> list[tuple[int, socket]]:
-    """Open every listener's sockets, or none: raises BindError."""
-    with contextlib.ExitStack() as opened:
-        sockets = [
-            (number, opened.enter_context(sock))
-            for number, config in enumerate(listeners)
-            for sock in open_listening_sockets(config.bind, config.host, config.port)
-        ]
-        opened.pop_all()
-    return sockets
-
-
-def _count(config: Config) -> int:
-    """Return how many workers are wanted at the start."""
-    return processors() if config.workers == "auto" else int(config.workers)
-
-
-def _limits(config: Config) -> Limits:
-    """Return how many connections there may be at once. Workers inherit this process's limits."""
-    wanted = config.limits.max_connections
-    total = None if wanted == "auto" else int(wanted)
-    return Limits(each=connection_limit(total), total=total)
+@contextlib.asynccontextmanager
+async def _running(serving: Serving) -> AsyncIterator[None]:
+    """Check the backends actively, as far as that is wanted."""
+    serving.prober.start()
+    try:
+        yield
+    finally:
+        await serving.prober.close()
 
 
 def _report_limit(limits: Limits, workers: int) -> None:
@@ -206,12 +175,15 @@ def _report_placement(plan: PoolPlan) -> None:
         )
 
 
-def serve(config: Config) -> int:
-    """Serve `config` until a signal ends it: this process supervises the workers that do it.
+def serve(source: Source) -> int:
+    """Serve by the settings of `source` until a signal ends it.
 
-    Returns the number of sessions that outlived the drain time-out. Raises BindError, LogFileError,
-    StrategyError or WorkerError before anything is served.
+    This process supervises the workers that do it. Returns the number of sessions that outlived the
+    drain time-out. Raises ConfigError, BindError, LogFileError, StrategyError or WorkerError before
+    anything is served.
     """
+    configuration = Configuration(source, source.load(source.file))
+    config = configuration.config
     load_functions(pool.strategy for pool in config.pools.values())
     occupy_standard_descriptors()
     with (
@@ -220,4 +192,4 @@ def serve(config: Config) -> int:
         HeldOpen(config.log.access) as access_log,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
-        return runner.run(Supervisor(config, access_log, turns).run())
+        return runner.run(Supervisor(configuration, access_log, turns).run())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from tcplb.control.events import Events
 from tcplb.control.messages import Verdict
-from tcplb.control.plan import Plan
 from tcplb.policy.transition import Checked, Mode, State, Transition
 
 _AS_AT_START = (State.IN, Checked.UP)
@@ -16,16 +14,12 @@ _AS_AT_START = (State.IN, Checked.UP)
 class Verdicts:
     """The verdicts that a new worker has to know, and the events of how they came about."""
 
-    def __init__(self, plan: Plan, events: Events) -> None:
+    def __init__(self, events: Events) -> None:
         self._events = events
         self._in_force: dict[tuple[str, str, type], Verdict] = {}
         """The last verdict on each backend that is not as at the start, by who reached it."""
-        self._told = 0
-        self._positions = {
-            (pool.name, backend.name): plan.first_position(pool) + index
-            for pool in plan.pools
-            for index, backend in enumerate(pool.backends)
-        }
+        self._on_trial: set[tuple[str, str]] = set()
+        self._ejections: dict[tuple[str, str], int] = {}
 
     def in_force(self) -> Iterable[Verdict]:
         """Return what a new worker has to be told."""
@@ -36,14 +30,43 @@ class Verdicts:
         verdict = self._in_force.get((pool, backend, State))
         return None if verdict is None else verdict.transition
 
+    def down(self, pool: str, backend: str) -> Transition | None:
+        """Return why checks say that a backend is down, if they do."""
+        verdict = self._in_force.get((pool, backend, Checked))
+        return None if verdict is None else verdict.transition
+
+    def on_trial(self, pool: str, backend: str) -> bool:
+        """Whether a connection is out that finds out if the backend is back."""
+        return (pool, backend) in self._on_trial
+
+    def ejections(self, pool: str, backend: str) -> int:
+        """Return how often a backend was ejected since it was configured."""
+        return self._ejections.get((pool, backend), 0)
+
     def note(self, verdict: Verdict) -> None:
-        """Keep a verdict, and tell the scoreboard."""
+        """Keep a verdict, and tell the events."""
         pool, transition = verdict.pool, verdict.transition
-        about = (pool, transition.backend, type(transition.state))
+        backend = pool, transition.backend
+        about = (*backend, type(transition.state))
         if transition.state in _AS_AT_START:
             self._in_force.pop(about, None)
         elif isinstance(transition.state, Mode) or transition.state is not State.ON_TRIAL:
             self._in_force[about] = verdict
-        position = self._positions.get((pool, transition.backend), -1)
-        self._told += 1
-        self._events.add(self._told, time.time(), position, f"pool {pool}: {transition}")
+        self._count(backend, transition)
+        text = f"pool {pool}: {transition}"
+        self._events.add("health", text, pool=pool, backend=transition.backend)
+
+    def _count(self, backend: tuple[str, str], transition: Transition) -> None:
+        if transition.state is State.ON_TRIAL:
+            self._on_trial.add(backend)
+        elif isinstance(transition.state, State):
+            self._on_trial.discard(backend)
+        if transition.state is State.EJECTED:
+            self._ejections[backend] = self._ejections.get(backend, 0) + 1
+
+    def forget(self, pool: str, backend: str) -> None:
+        """Forget a backend: it is gone, or another one has its name."""
+        for kind in (Mode, Checked, State):
+            self._in_force.pop((pool, backend, kind), None)
+        self._on_trial.discard((pool, backend))
+        self._ejections.pop((pool, backend), None)

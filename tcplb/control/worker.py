@@ -16,10 +16,8 @@ import sys
 import time
 from socket import socket
 
-from tcplb.control.build import build_engine, build_pool
 from tcplb.control.channel import Channel, send_at_once
-from tcplb.control.claims import SharedOccupancy, SharedSeats
-from tcplb.control.complaints import Complaints
+from tcplb.control.claims import SharedSeats
 from tcplb.control.inherited import DEAF_TO, Inherited
 from tcplb.control.logs import Logs
 from tcplb.control.messages import (
@@ -32,25 +30,22 @@ from tcplb.control.messages import (
     Listen,
     Message,
     Ready,
+    Reload,
+    Reloaded,
     ReopenLogs,
+    Unused,
     Verdict,
 )
-from tcplb.control.plan import ListenerPlan, Plan, PoolPlan, read_plan
+from tcplb.control.plan import Limits, Plan, read_plan
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
 from tcplb.control.scoreboard import PUBLISH_INTERVAL, Scoreboard
-from tcplb.control.shared_rate import SharedRate
+from tcplb.control.service import Service
 from tcplb.control.turns import Turns
-from tcplb.dataplane.admission import Admission
-from tcplb.dataplane.counters import BackendCounters, Counters
-from tcplb.dataplane.frontend import Frontend
+from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.health_log import log_transition
 from tcplb.dataplane.listener import Listener
 from tcplb.dataplane.plane import DataPlane
-from tcplb.dataplane.queueing import PoolQueue
 from tcplb.errors import LogFileError, StrategyError
-from tcplb.policy.access_list import AccessList
-from tcplb.policy.pool import Pool
-from tcplb.policy.rate import ClientRates
 from tcplb.policy.transition import Transition
 
 log = logging.getLogger("tcplb.server")
@@ -65,92 +60,52 @@ class Worker:
         self._board = board
         self._logs = logs
         self._counters = Counters()
-        self._backend_counters: dict[str, list[BackendCounters]] = {}
-        """The totals of each pool's backends; in the order of the scoreboard."""
-        self._pools: dict[str, Pool] = {}
-        self._frontends: list[Frontend] = []
-        self._sets: dict[int, list[Listener]] = {}
+        self._listening: dict[tuple[int, int], Listener] = {}
+        """By set and address."""
         self._drain_timeout: float | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
     async def run(self, channel: socket) -> None:
         """Serve, drain, and tell the supervisor through `channel` how it went."""
-        self._plane = self._build()
+        self._service = Service(
+            self._board, self._slot, self._counters, self._logs.record, self._on_health_changed
+        )
+        self._service.apply(self._plan)
+        limits = self._plan.limits
+        self._plane = DataPlane(
+            self._service.engines.values(), limits.each, self._counters, self._seats(limits)
+        )
         # From here on only sessions make objects; what start-up made is never garbage.
         gc.collect()
         gc.freeze()
         # A session leaves no cycles, so there is next to nothing to collect: look less often.
         gc.set_threshold(50_000, 20, 20)
         self._channel = Channel(channel, self._on_message, self._on_supervisor_gone)
-        self._publish()
+        self._publish(time.monotonic())
         self._channel.send(Ready())
         await self._stop.wait()
         cut = await self._drain(self._drain_timeout or 0.0)
-        self._publish()
+        self._publish(time.monotonic())
         self._channel.send(Ended(cut))
 
-    # -- start-up -----------------------------------------------------------------------------
-
-    def _build(self) -> DataPlane:
-        plan = self._plan
-        self._pools = {pool.name: self._build_pool(pool) for pool in plan.pools}
-        queues = {name: PoolQueue(pool, time.monotonic) for name, pool in self._pools.items()}
-        engines = {listener.engine: build_engine(listener.engine) for listener in plan.listeners}
-        self._frontends = [
-            Frontend(
-                name=listener.name,
-                pool=self._pools[listener.pool],
-                engine=engines[listener.engine],
-                timeouts=listener.timeouts,
-                counters=self._counters,
-                record=self._logs.record,
-                health_changed=self._on_health_changed,
-                backend_counters=self._backend_counters[listener.pool],
-                admission=self._build_admission(number, listener),
-                shared_queue=queues[listener.pool],
-            )
-            for number, listener in enumerate(plan.listeners)
-        ]
-        total = plan.limits.total
-        seats = None if total is None else SharedSeats(self._board.seats(), self._slot, total)
-        return DataPlane(engines.values(), plan.limits.each, self._counters, seats)
-
-    def _build_pool(self, plan: PoolPlan) -> Pool:
-        number = self._plan.pools.index(plan)
-        first = self._plan.first_position(plan)
-        # Only the bound of load needs to know how many there are in the whole pool.
-        total_of = number if plan.rules.hash_balance_factor else None
-        occupancy = SharedOccupancy(self._board, self._slot, first, len(plan.backends), total_of)
-        self._backend_counters[plan.name] = [BackendCounters() for _ in plan.backends]
-        complaints = Complaints(plan, self._counters, time.monotonic)
-        return build_pool(plan, occupancy, complaints.hear)
-
-    def _build_admission(self, number: int, plan: ListenerPlan) -> Admission:
-        board, slot, limit = self._board, self._slot, plan.max_connections
-        rates = ClientRates(plan.client_rate) if plan.client_rate.rate.per_second else None
-        started, base = board.listener_started(number), board.listener_rate_base(number)
-        return Admission(
-            access=AccessList(plan.access),
-            client_rates=rates,
-            max_connections=limit,
-            seats=SharedSeats(board.listener_seats(number), slot, limit) if limit else None,
-            rate=SharedRate(plan.rate, started, base, slot) if plan.rate.per_second else None,
-        )
+    def _seats(self, limits: Limits) -> SharedSeats | None:
+        if limits.total is None:
+            return None
+        return SharedSeats(self._board.seats(), self._slot, limits.total)
 
     # -- serving ------------------------------------------------------------------------------
 
     def _on_message(self, message: Message, descriptor: int | None) -> None:
         match message:
-            case Listen(set_number, listener):
-                sock = socket(fileno=descriptor)
-                listening = self._plane.listen(sock, self._frontends[listener])
-                self._sets.setdefault(set_number, []).append(listening)
+            case Listen(set_number, address):
+                self._listen(set_number, address, socket(fileno=descriptor))
             case HandBack(set_number):
-                for listening in self._sets.pop(set_number, []):
-                    listening.hand_back()
+                self._hand_back(set_number)
+            case Reload(plan):
+                self._reload(plan)
             case Verdict(pool, transition):
-                self._pools[pool].learn(transition, now=time.monotonic())
+                self._learn(pool, transition)
             case ReopenLogs():
                 self._logs.reopen()
             case Drain(timeout):
@@ -160,15 +115,55 @@ class Worker:
             case _:
                 log.error("not a message for a worker: %r", message)
 
+    def _listen(self, set_number: int, address: int, sock: socket) -> None:
+        frontend = self._service.frontend(address)
+        if frontend is None:  # another reload was faster
+            sock.close()
+            return
+        self._listening[set_number, address] = self._plane.listen(sock, frontend)
+
+    def _hand_back(self, set_number: int) -> None:
+        for key in [key for key in self._listening if key[0] == set_number]:
+            self._plane.hand_back(self._listening.pop(key))
+
+    def _learn(self, pool_name: str, transition: Transition) -> None:
+        pool = self._service.pool(pool_name)
+        if pool is not None:
+            pool.learn(transition, now=time.monotonic())
+
+    def _reload(self, plan: Plan) -> None:
+        """Go by another plan, or say why that is not possible and go on as before."""
+        try:
+            self._service.apply(plan)
+        except StrategyError as error:
+            self._channel.send(Reloaded(plan.generation, str(error)))
+            return
+        if plan.log.level != self._plan.log.level:
+            self._logs.set_level(plan.log.level)
+        self._plan = plan
+        self._plane.keep(self._service.frontends, plan.limits.each, self._seats(plan.limits))
+        for key, listener in tuple(self._listening.items()):
+            frontend = self._service.frontend(key[1])
+            if frontend is not None:
+                self._plane.move(listener, frontend)
+            else:
+                self._plane.close(self._listening.pop(key))
+        self._channel.send(Reloaded(plan.generation))
+
     def _on_health_changed(self, pool: str, transition: Transition) -> None:
         log_transition(pool, transition)
         self._channel.send(Verdict(pool, transition))
 
-    def _publish(self) -> None:
-        """Copy the totals to the scoreboard, now and again soon."""
-        backends = [each for pool in self._backend_counters.values() for each in pool]
-        self._board.publish(self._slot, time.monotonic(), self._counters, backends)
-        asyncio.get_running_loop().call_later(PUBLISH_INTERVAL, self._publish)
+    def _publish(self, due: float) -> None:
+        """Copy the totals to the scoreboard, now and again soon. It should be `due` now."""
+        now = time.monotonic()
+        self._board.publish(self._slot, now, self._counters, self._service.active())
+        self._board.set_lag(self._slot, now - due)
+        unused = self._service.take_unused()
+        if unused:
+            self._channel.send(Unused(self._plan.generation, unused))
+        loop = asyncio.get_running_loop()
+        loop.call_later(PUBLISH_INTERVAL, self._publish, now + PUBLISH_INTERVAL)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -196,7 +191,7 @@ class Worker:
         """Let the sessions end; return how many had to be cut off."""
         if self._plane.open_sessions:
             await first_of(self._plane.wait_empty(), self._force.wait(), timeout=timeout)
-        return await self._plane.close()
+        return await self._plane.shut_down()
 
 
 def main() -> None:

@@ -12,8 +12,18 @@ from pathlib import Path
 
 from tcplb.control.channel import Channel
 from tcplb.control.inherited import DEAF_TO, Inherited
-from tcplb.control.messages import Drain, Draining, Ended, Failed, Force, Message, Ready
-from tcplb.control.plan import working_directory
+from tcplb.control.messages import (
+    Drain,
+    Draining,
+    Ended,
+    Failed,
+    Force,
+    Message,
+    Ready,
+    Reload,
+    Reloaded,
+)
+from tcplb.control.plan import Plan, working_directory
 
 START_TIME = 30.0
 """Seconds that a worker may take until it is ready."""
@@ -32,9 +42,11 @@ class WorkerProcess:
         inherited: Callable[[int], Inherited],
         received: Callable[[Message], None],
         ended: Callable[[WorkerProcess, str], None],
+        generation: int = 0,
     ) -> None:
-        """Start it. `inherited` is given the descriptor of its end of the channel.
+        """Start it, with the plan of that generation.
 
+        `inherited` is given the descriptor of its end of the channel.
         `received` is called with what it says, after it has been noted here, and `ended` once, with
         how it ended, when it is gone. Raises OSError if the system has no room for another process.
         """
@@ -50,6 +62,10 @@ class WorkerProcess:
         """How many sessions it cut off; None until it has ended in good order."""
         self.failure = ""
         """Why it cannot start, in its own words."""
+        self.generation = generation
+        """The plan that it was given last."""
+        self.applied = generation
+        """The plan that it goes by, as far as it has said so."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -74,6 +90,12 @@ class WorkerProcess:
     def send(self, message: Message, sock: socket.socket | None = None) -> None:
         """Tell it something, and give it a copy of `sock` if there is one."""
         self._channel.send(message, None if sock is None else sock.fileno())
+
+    def reload(self, plan: Plan) -> None:
+        """Have it go by another plan, as soon as it is able to."""
+        if self.ready_at is not None and self.generation != plan.generation:
+            self.generation = plan.generation
+            self.send(Reload(plan))
 
     def drain(self, timeout: float) -> None:
         """Let its sessions end for `timeout` seconds; it then ends by itself, or is made to.
@@ -107,6 +129,8 @@ class WorkerProcess:
                     self._alarm.cancel()
             case Failed(reason):
                 self.failure = reason
+            case Reloaded(generation):
+                self.applied = generation
             case Draining(open_sessions):
                 self.open_sessions = open_sessions
             case Ended(cut):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tcplb.dataplane.admission import Admission
-from tcplb.dataplane.counters import BackendCounters, Counters
+from tcplb.dataplane.counters import Counters, RouteCounters
 from tcplb.dataplane.engine import Engine, Timeouts
 from tcplb.dataplane.health_log import log_transition
 from tcplb.dataplane.queueing import PoolQueue
@@ -19,7 +20,7 @@ from tcplb.policy.pool import Pool
 from tcplb.policy.transition import Transition
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Frontend:
     """What all sessions of one listener share."""
 
@@ -32,12 +33,17 @@ class Frontend:
     """Where a session's record goes at its end, if anywhere."""
     health_changed: Callable[[str, Transition], None] = log_transition
     """Hears of each change in what is thought of a backend, with the name of its pool."""
-    backend_counters: Sequence[BackendCounters] = ()
-    """One for each backend, in the pool's order; made here if not given."""
+    routes: Mapping[int, RouteCounters] = field(default_factory=lambda: defaultdict(RouteCounters))
+    """What is counted of its sessions with each backend, by the backend's position."""
+    unrouted: RouteCounters = field(default_factory=RouteCounters)
+    """The same of those that never got a backend."""
     admission: Admission = field(default_factory=Admission)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     active: int = 0
+    """Its sessions that are open."""
+    before: Frontend | None = None
+    """The one that it has replaced, as long as sessions of that are open."""
     shared_queue: PoolQueue | None = None
     """That of the pool, if several listeners share it."""
     queue: PoolQueue = field(init=False)
@@ -51,9 +57,23 @@ class Frontend:
         """Make the timers, which are those of the running loop, and what was not given."""
         loop = asyncio.get_running_loop()
         self.quiet_timers = QuietTimers(loop, self.timeouts.idle, self.timeouts.half_close)
-        if not self.backend_counters:
-            self.backend_counters = tuple(BackendCounters() for _ in self.pool.backends)
         self.queue = self.shared_queue or PoolQueue(self.pool, self.clock)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the pool's rules again."""
         rules = self.pool.rules
         self.by_destination = self.pool.keyed and rules.key_rule.key is HashKey.DESTINATION
         self.listens = self.pool.measures or rules.eject.first_byte
+
+    @property
+    def all_active(self) -> int:
+        """The open sessions of this listener, from before it was changed too."""
+        return self.active if self.before is None else self.active + self.before.all_active
+
+    def drop_ended(self) -> None:
+        """Let go of those before that have no session any more."""
+        while self.before is not None and not self.before.active:
+            self.before = self.before.before
+        if self.before is not None:
+            self.before.drop_ended()

@@ -25,6 +25,9 @@ class Seats(Protocol):
     def give_back(self) -> None:
         """Give a place back."""
 
+    def adopt(self, places: int) -> None:
+        """Count so many as taken, be there room or not."""
+
 
 class Gate:
     """Counts the connections that are in, and tells the listeners when to pause and resume.
@@ -57,6 +60,16 @@ class Gate:
         self._throttle = Throttle()
         self._waiting: list[Callable[[], None]] = []
         self._looking = False
+
+    def change(self, limit: int, seats: Seats | None) -> None:
+        """Have another limit from now on; whoever is in stays."""
+        if self._seats is None and seats is not None:
+            seats.adopt(self._inside)
+        elif self._seats is not None and seats is None:
+            self._seats.adopt(-self._inside)
+        self.limit = limit
+        self._seats = seats
+        self._resume()
 
     def try_enter(self, resume: Callable[[], None]) -> bool:
         """Count one more connection in; if there is no room, `resume` is called when there is."""

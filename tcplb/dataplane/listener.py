@@ -81,6 +81,14 @@ class Listener:
         if self._open:
             self._loop.add_reader(self._socket, self._on_readable)
 
+    def serve(self, gate: Gate, accepted: Accepted, name: str, rate: RateLimiter | None) -> None:
+        """Accept for somebody else, or by other limits, from the next connection on."""
+        self._gate = gate
+        self._accepted = accepted
+        self._name = name
+        self._rate = rate
+        self.start()  # it may have paused for a limit that holds no more
+
     def stop(self) -> None:
         """Accept what the gate lets in of the queue, at any rate, then close the socket for good.
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from socket import SO_LINGER, SOL_SOCKET, SocketType, socket
 
 from tcplb.dataplane.counters import Counters
@@ -34,79 +34,113 @@ class DataPlane:
         counters: Counters,
         seats: Seats | None = None,
     ) -> None:
-        self._engines = tuple(engines)
+        """Take in `max_connections` at once; `engines` may grow, and are those that are ended."""
+        self._engines = engines
         self._counters = counters
         self._gate = Gate(max_connections, counters, time.monotonic, seats)
-        self._gates: dict[str, Gate] = {}
-        """Those of the listeners that have a limit of their own, by name."""
-        self._listeners: list[Listener] = []
-        self._sessions: set[Session] = set()
+        self._entrances: dict[Frontend, _Entrance] = {}
+        self._listeners: set[Listener] = set()
+        self._sessions: dict[int, Session] = {}
         self._empty = asyncio.Event()
+
+    # -- sessions -----------------------------------------------------------------------------
 
     @property
     def open_sessions(self) -> int:
         """The number of sessions that have not ended."""
         return len(self._sessions)
 
+    @property
+    def sessions(self) -> Mapping[int, Session]:
+        """The sessions that have not ended by their numbers, the oldest first."""
+        return self._sessions
+
+    def begin(self, session: Session) -> None:
+        """Let a new session run. Its number is that of the connection, from 1."""
+        session.number = number = self._counters.accepted
+        self._sessions[number] = session
+        self._counters.active += 1
+        session.started = session.frontend.engine.start(session.run())
+
+    def end(self, session: Session) -> None:
+        """Note that a session is over."""
+        del self._sessions[session.number]
+        self._counters.active -= 1
+        if not self._sessions:
+            self._empty.set()
+
+    # -- listeners ----------------------------------------------------------------------------
+
     def listen(self, sock: socket, frontend: Frontend) -> Listener:
         """Begin to accept from `sock` (bound, listening, non-blocking), which is ours from now.
 
         All sockets of one frontend share the limits of its `admission`.
         """
-        admission, gate = frontend.admission, self._gate_of(frontend)
-
-        def accepted(client: SocketType, address: SocketAddress) -> bool:
-            if admission.selective:
-                refusal = admission.refusal(address[0], frontend.clock())
-                if refusal is not None:
-                    _refuse(frontend, client, address, refusal)
-                    return False
-            session = Session(frontend, client, address, ended)
-            self._sessions.add(session)
-            self._counters.active += 1
-            session.started = frontend.engine.start(session.run())
-            return True
-
-        def ended(session: Session) -> None:
-            self._sessions.remove(session)
-            self._counters.active -= 1
-            if not self._sessions:
-                self._empty.set()
-            gate.leave()
-
+        entrance = self._entrance(frontend)
         listener = Listener(
             sock,
-            gate,
+            entrance.gate,
             self._counters,
-            accepted,
+            entrance.accept,
             name=_name(frontend),
-            rate=admission.rate,
+            rate=frontend.admission.rate,
             clock=frontend.clock,
         )
-        self._listeners.append(listener)
+        self._listeners.add(listener)
         listener.start()
         return listener
 
-    def _gate_of(self, frontend: Frontend) -> Gate:
-        """Return the gate for all sockets of a frontend: its own only if it has a limit."""
-        limit, seats = frontend.admission.max_connections, frontend.admission.seats
-        if not limit:
-            return self._gate
-        if frontend.name not in self._gates:
-            self._gates[frontend.name] = Gate(
-                limit,
-                self._counters,
-                time.monotonic,
-                seats,
-                name=_name(frontend),
-                parent=self._gate,
-            )
-        return self._gates[frontend.name]
+    def move(self, listener: Listener, frontend: Frontend) -> None:
+        """Let what `listener` accepts from now on be for another frontend."""
+        entrance = self._entrance(frontend)
+        listener.serve(entrance.gate, entrance.accept, _name(frontend), frontend.admission.rate)
+
+    def close(self, listener: Listener) -> None:
+        """Accept no more connections from `listener` than are waiting now."""
+        self._listeners.discard(listener)
+        listener.stop()
+
+    def hand_back(self, listener: Listener) -> None:
+        """Accept nothing more from `listener`: others have its socket."""
+        self._listeners.discard(listener)
+        listener.hand_back()
 
     def stop_listening(self) -> None:
         """Accept no more connections than are waiting now."""
         for listener in self._listeners:
             listener.stop()
+
+    def _entrance(self, frontend: Frontend) -> _Entrance:
+        if frontend not in self._entrances:
+            self._entrances[frontend] = _Entrance(self, frontend, self._gate_of(frontend))
+        return self._entrances[frontend]
+
+    def _gate_of(self, frontend: Frontend) -> Gate:
+        """Return the gate for all sockets of a frontend: its own only if it has a limit."""
+        admission = frontend.admission
+        if not admission.max_connections:
+            return self._gate
+        return Gate(
+            admission.max_connections,
+            self._counters,
+            time.monotonic,
+            admission.seats,
+            name=_name(frontend),
+            parent=self._gate,
+        )
+
+    def keep(
+        self, frontends: Collection[Frontend], max_connections: int, seats: Seats | None
+    ) -> None:
+        """Go by another limit, and know only these frontends. Sessions of others go on."""
+        self._entrances = {
+            frontend: entrance
+            for frontend, entrance in self._entrances.items()
+            if frontend in frontends
+        }
+        self._gate.change(max_connections, seats)
+
+    # -- the end ------------------------------------------------------------------------------
 
     async def wait_empty(self) -> None:
         """Wait until no session is open."""
@@ -114,19 +148,44 @@ class DataPlane:
             self._empty.clear()
             await self._empty.wait()
 
-    async def close(self) -> int:
+    async def shut_down(self) -> int:
         """Cut off the sessions that are still open; return how many there were."""
         self.stop_listening()
         # Those accepted just now begin first: a task cancelled before its first step runs nothing
         # of its coroutine, so their sockets would stay open and nothing would be logged.
         await asyncio.sleep(0)
-        cut = list(self._sessions)
+        cut = list(self._sessions.values())
         for session in cut:
             session.cancel()
         await self.wait_empty()
         for engine in self._engines:
             await engine.shutdown()
         return len(cut)
+
+
+class _Entrance:
+    """Where the connections of one frontend come in: past its rules, and out through its gate."""
+
+    def __init__(self, plane: DataPlane, frontend: Frontend, gate: Gate) -> None:
+        self.gate = gate
+        self._plane = plane
+        self._frontend = frontend
+        self._admission = frontend.admission
+
+    def accept(self, client: SocketType, address: SocketAddress) -> bool:
+        """Begin a session for a new connection; False if it is refused."""
+        frontend = self._frontend
+        if self._admission.selective:
+            refusal = self._admission.refusal(address[0], frontend.clock())
+            if refusal is not None:
+                _refuse(frontend, client, address, refusal)
+                return False
+        self._plane.begin(Session(frontend, client, address, self._ended))
+        return True
+
+    def _ended(self, session: Session) -> None:
+        self._plane.end(session)
+        self.gate.leave()
 
 
 def _name(frontend: Frontend) -> str:
@@ -139,6 +198,7 @@ def _refuse(
     """Reset a client that gets no session, count it and log it."""
     client.setsockopt(SOL_SOCKET, SO_LINGER, _RESET_ON_CLOSE)
     client.close()
+    frontend.unrouted.count_end(refusal, 0.0)
     if refusal is Termination.DENIED:
         frontend.counters.denied += 1
     else:
@@ -162,6 +222,6 @@ def _record_of_refused(frontend: Frontend, address: SocketAddress, refusal: Term
         address[1],
         ended=now,
         # It counts itself, as a session does, but for the pool it has never been there.
-        active=Active(frontend.counters.active + 1, frontend.active + 1),
+        active=Active(frontend.counters.active + 1, frontend.all_active + 1),
         termination=refusal,
     )

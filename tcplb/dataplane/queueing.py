@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tcplb.dataplane.counters import QueueCounters
 from tcplb.dataplane.engine import Connection
 from tcplb.dataplane.termination import Termination
 from tcplb.policy.lease import Lease
@@ -38,15 +39,23 @@ class Waiter:
 class PoolQueue:
     """The two lines of one pool."""
 
-    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, clock: Callable[[], float], counters: QueueCounters | None = None
+    ) -> None:
         self._pool = pool
         self._clock = clock
+        self._counters = counters or QueueCounters()
         self._line: WaitingLine[Waiter] = WaitingLine(pool.rules.queue.size)
         self._retriers: WaitingLine[Waiter] = WaitingLine(sys.maxsize)
         self._budget = RetryBudget(pool.rules.retry)
         self._looking = False
         self.waiting = 0
         """How many wait for room. While there are any, newcomers have to join them."""
+
+    def refresh(self) -> None:
+        """Look at the pool's rules again."""
+        self._line.resize(self._pool.rules.queue.size)
+        self._budget.follow(self._pool.rules.retry)
 
     # -- room ---------------------------------------------------------------------------------
 
@@ -59,6 +68,8 @@ class PoolQueue:
         if not self._line.join(waiter):
             return Termination.QUEUE_FULL if policy.size else Termination.ALL_FULL
         self.waiting += 1
+        self._counters.waiting = self.waiting
+        began = self._clock()
         self._look_again_later()
         try:
             await waiter.client.wait(policy.timeout, until_fin=policy.abort_on_close)
@@ -67,6 +78,7 @@ class PoolQueue:
         except ConnectionResetError:
             return Termination.CLIENT_LEFT_QUEUE
         finally:
+            self._counters.count_wait(self._clock() - began)
             if waiter.lease is None:
                 self._leave(waiter)
         return None
@@ -93,6 +105,7 @@ class PoolQueue:
     def _leave(self, waiter: Waiter) -> None:
         self._line.leave(waiter)
         self.waiting -= 1
+        self._counters.waiting = self.waiting
 
     def _look_again_later(self) -> None:
         if not self._looking:

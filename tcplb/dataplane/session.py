@@ -53,15 +53,18 @@ class Session:
         "_client",
         "_client_socket",
         "_ended",
-        "_frontend",
-        "_lease",
-        "_phase",
-        "_record",
         "_retrying",
         "_spoke_http",
+        "frontend",
+        "lease",
+        "number",
+        "phase",
+        "record",
         "started",
     )
 
+    number: int
+    """That of the connection in this process."""
     started: object
     """What its engine takes to cancel it."""
 
@@ -72,17 +75,18 @@ class Session:
         address: SocketAddress,
         ended: Callable[[Session], None],
     ) -> None:
-        self._frontend = frontend
+        self.frontend = frontend
         self._client_socket = client_socket
         self._ended = ended
         self._client: Connection | None = None
         self._backend: Connection | None = None
-        self._lease: Lease | None = None
-        self._phase = _READING
+        self.lease: Lease | None = None
+        """The backend that it has now."""
+        self.phase = _READING
         self._spoke_http = False
         self._retrying = False
         """Whether it holds a part of the retry budget."""
-        self._record = Record(
+        self.record = Record(
             frontend.wall_clock(),
             frontend.clock(),
             frontend.name,
@@ -93,41 +97,41 @@ class Session:
 
     async def run(self) -> None:
         """Serve the connection. Whatever happens, all is given back and logged, once."""
-        self._frontend.active += 1
+        self.frontend.active += 1
         termination: Termination | None = None
         try:
             termination = await self._serve()
         except asyncio.CancelledError:
-            termination = self._phase.killed
-            self._frontend.counters.killed += 1
+            termination = self.phase.killed
+            self.frontend.counters.killed += 1
             raise
         except Exception:
             log.exception("internal error in a session; the others go on")
         finally:
             if self._retrying:
                 self._end_retry()
-            self._release(termination or self._phase.bug)
+            self._release(termination or self.phase.bug)
 
     async def _serve(self) -> Termination:
-        frontend = self._frontend
+        frontend = self.frontend
         try:
             destination = self._client_socket.getsockname() if frontend.by_destination else None
             client = self._client = await frontend.engine.adopt(self._client_socket)
             if destination is not None:
-                self._record.key = destination_key(destination[0], destination[1])
+                self.record.key = destination_key(destination[0], destination[1])
             elif frontend.pool.keyed:
-                found = await find_key(client, frontend, self._record.client_host)
-                self._record.key, self._spoke_http = found
+                found = await find_key(client, frontend, self.record.client_host)
+                self.record.key, self._spoke_http = found
         except OSError:
             return Termination.CLIENT_RESET_EARLY
-        self._phase = _CONNECTING
+        self.phase = _CONNECTING
         failure = await self._connect(client)
         backend = self._backend
         if failure is not None or backend is None:  # there is none only if there is a failure
             failure = failure or Termination.NO_BACKEND
             await self._turn_away(client, failure)
             return failure
-        self._phase = _DATA
+        self.phase = _DATA
         if not frontend.listens:
             return await frontend.engine.relay(client, backend, frontend.quiet_timers)
         termination = await frontend.engine.relay(
@@ -138,7 +142,13 @@ class Session:
 
     def cancel(self) -> None:
         """End it where it is, now or soon."""
-        self._frontend.engine.cancel(self.started)
+        self.frontend.engine.cancel(self.started)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """The bytes so far, to the backend and from it."""
+        client, backend = self._client, self._backend
+        return client.moved if client else 0, backend.moved if backend else 0
 
     # -- acquire and connect ------------------------------------------------------------------
 
@@ -147,7 +157,7 @@ class Session:
 
         Returns None when `_backend` is connected, or else how the session ends.
         """
-        frontend, record = self._frontend, self._record
+        frontend, record = self.frontend, self.record
         pool, timeouts = frontend.pool, frontend.timeouts
         now = record.classified = frontend.clock()
         deadline = now + timeouts.connect_deadline  # for all but the time in a queue
@@ -165,7 +175,7 @@ class Session:
                 lease, now = found, frontend.clock()
                 deadline += record.queued - queued
                 if now >= deadline:
-                    self._lease = lease  # to be given back
+                    self.lease = lease  # to be given back
                     break
             timeout = timeouts.connect if now + timeouts.connect < deadline else deadline - now
             failure = await self._dial(lease, timeout)
@@ -186,13 +196,13 @@ class Session:
         Without one, returns how the session ends. `failure` is that of the last dial, and the
         `deadline` is that of all dials.
         """
-        pool, record = self._frontend.pool, self._record
+        pool, record = self.frontend.pool, self.record
         no_retry = Termination.NO_BACKEND if failure is None else after_failed_dial(failure)
         waiter = Waiter(client, record.key, tried)
         if tried:
             if not await self._begin_retry(waiter, deadline):
                 return Termination.CLIENT_RESET_CONNECTING if client.lost else no_retry
-            lease = pool.acquire(record.key, now=self._frontend.clock(), exclude=tried)
+            lease = pool.acquire(record.key, now=self.frontend.clock(), exclude=tried)
             if lease is not None:
                 return lease
             self._end_retry()
@@ -208,21 +218,21 @@ class Session:
         return found
 
     async def _wait_for_room(self, waiter: Waiter) -> Lease | Termination:
-        frontend, record = self._frontend, self._record
+        frontend, record = self.frontend, self.record
         began = frontend.clock()
-        self._phase = Phase.QUEUED
+        self.phase = Phase.QUEUED
         record.queue_ahead = frontend.queue.waiting
         try:
             ended = await frontend.queue.wait_for_room(waiter)
         finally:
-            self._lease = waiter.lease
+            self.lease = waiter.lease
             record.queued += frontend.clock() - began
-        self._phase = _CONNECTING
+        self.phase = _CONNECTING
         self._count_wait(ended)
         return ended or waiter.lease or Termination.BUG_QUEUED
 
     def _count_wait(self, ended: Termination | None) -> None:
-        counters = self._frontend.counters
+        counters = self.frontend.counters
         match ended:
             case Termination.QUEUE_FULL:
                 counters.queue_full += 1
@@ -233,27 +243,28 @@ class Session:
                 counters.queue_timed_out += ended is Termination.QUEUE_TIMED_OUT
 
     async def _begin_retry(self, waiter: Waiter, deadline: float) -> bool:
-        patience = deadline - self._frontend.clock()
-        self._retrying = await self._frontend.queue.begin_retry(waiter, patience)
+        patience = deadline - self.frontend.clock()
+        self._retrying = await self.frontend.queue.begin_retry(waiter, patience)
         return self._retrying
 
     def _end_retry(self) -> None:
         self._retrying = False
-        self._frontend.queue.end_retry()
+        self.frontend.queue.end_retry()
 
     async def _dial(self, lease: Lease, timeout: float) -> Outcome | None:
         """Dial the backend of `lease`; return why it failed, or None if `_backend` is connected."""
-        record = self._record
+        record = self.record
         if record.attempts:
-            self._frontend.counters.retries += 1
+            self.frontend.counters.retries += 1
+            self.frontend.routes[lease.position].count_retry()
         record.attempts += 1
         record.backend = lease.backend.name
         if lease.trial:
-            self._lease = None  # it is the dial's own, which may go on without us
+            self.lease = None  # it is the dial's own, which may go on without us
             failure = await self._dial_on_trial(lease, timeout)
         else:
-            self._lease = lease
-            result = await self._frontend.engine.dial(lease.backend, timeout)
+            self.lease = lease
+            result = await self.frontend.engine.dial(lease.backend, timeout)
             failure = self._settle(lease, result)
         if self._retrying:
             self._end_retry()
@@ -263,16 +274,16 @@ class Session:
         """Judge the backend by its dial; keep the lease if that connected, or else give it back."""
         if isinstance(result, Outcome):
             self._observe(lease, result)
-            self._frontend.queue.release(lease)
-            self._lease = None
+            self.frontend.queue.release(lease)
+            self.lease = None
             return result
-        self._lease = lease
+        self.lease = lease
         self._backend = result
         self._observe(lease, _CONNECTED)
         return None
 
     async def _dial_on_trial(self, lease: Lease, timeout: float) -> Outcome | None:
-        frontend = self._frontend
+        frontend = self.frontend
         news = frontend.pool.trial_begun(lease, until=frontend.clock() + timeout)
         frontend.health_changed(frontend.pool.name, news)
         late = partial(self._settle_late_trial, lease)
@@ -287,25 +298,25 @@ class Session:
         """Judge the backend by a dial whose client did not wait for it."""
         outcome = result if isinstance(result, Outcome) else Outcome.CONNECTED
         self._observe(lease, outcome)
-        self._frontend.queue.release(lease)
+        self.frontend.queue.release(lease)
         if not isinstance(result, Outcome):
             result.close()
 
     def _observe(self, lease: Lease, outcome: Outcome) -> None:
-        frontend = self._frontend
-        self._tell(frontend.pool.observe(lease, outcome, now=frontend.clock()))
-        counters = frontend.backend_counters[lease.position]
+        frontend, now = self.frontend, self.frontend.clock()
+        self._tell(frontend.pool.observe(lease, outcome, now=now))
+        route = frontend.routes[lease.position]
         if outcome is _CONNECTED:
-            counters.connections += 1
+            route.count_connect(now - lease.acquired_at)
         else:
-            counters.connect_failures += 1
+            route.count_failure()
             log.debug(
                 "pool %s: connect to %s: %s", frontend.pool.name, lease.backend, outcome.value
             )
 
     def _tell(self, transition: Transition | None) -> None:
         if transition is not None:
-            self._frontend.health_changed(self._frontend.pool.name, transition)
+            self.frontend.health_changed(self.frontend.pool.name, transition)
 
     # -- what a backend says first, for strategies and rules that want to know ------------------
 
@@ -314,7 +325,7 @@ class Session:
 
         That is since the relay began, or the client's first byte came, whichever was later.
         """
-        lease, record, frontend = self._lease, self._record, self._frontend
+        lease, record, frontend = self.lease, self.record, self.frontend
         if lease is None or record.connected is None:
             return
         now = frontend.clock()
@@ -325,65 +336,70 @@ class Session:
 
     def _judge_answer(self, backend: Connection) -> None:
         """Hold it against a backend that it was the first to end, without a word."""
-        pool, lease = self._frontend.pool, self._lease
+        pool, lease = self.frontend.pool, self.lease
         if lease is None or backend.moved or not backend.hung_up:
             return
         if pool.rules.eject.first_byte:
-            self._tell(pool.observe_no_answer(lease, now=self._frontend.clock()))
+            self._tell(pool.observe_no_answer(lease, now=self.frontend.clock()))
 
     # -- the end ------------------------------------------------------------------------------
 
     async def _turn_away(self, client: Connection, failure: Termination) -> None:
         if failure.without_backend:
-            self._frontend.counters.turned_away += 1
+            self.frontend.counters.turned_away += 1
             if self._spoke_http:
                 await client.answer(_UNAVAILABLE, _ANSWER_TIME)
                 await client.wait_closed()
         # Anybody else gets a reset: a FIN would look like an empty answer.
 
     def _release(self, termination: Termination) -> None:
-        client, backend, frontend = self._client, self._backend, self._frontend
+        client, backend, frontend = self._client, self._backend, self.frontend
         if client is None:
             self._client_socket.close()
         elif termination is not _NORMAL:  # after which both are closed
             client.reset()
             if backend is not None:
                 backend.reset()
+        self.record.ended = frontend.clock()
+        self._count(termination)
         if frontend.record is not None:
             self._complete_record(termination)
-        if self._lease is not None:
-            self._give_back(self._lease)
+        if self.lease is not None:
+            self._give_back(self.lease)
         frontend.active -= 1
         if frontend.record is not None:
             self._log(frontend.record)
         self._ended(self)
 
     def _give_back(self, lease: Lease) -> None:
-        client, backend, frontend = self._client, self._backend, self._frontend
-        if client is not None and backend is not None:
-            counters = frontend.backend_counters[lease.position]
-            counters.bytes_up += client.moved
-            counters.bytes_down += backend.moved
-        elif lease.trial:  # it was never dialled: let the next one try
+        frontend = self.frontend
+        if lease.trial and self._backend is None:  # it was never dialled: let the next one try
             frontend.pool.observe(lease, Outcome.ABANDONED, now=frontend.clock())
         frontend.queue.release(lease)
 
+    def _count(self, termination: Termination) -> None:
+        """Count this session, while it still has its lease: after that the route may be gone."""
+        client, backend, frontend = self._client, self._backend, self.frontend
+        route = frontend.unrouted
+        if self.lease is not None and client is not None and backend is not None:
+            route = frontend.routes[self.lease.position]
+            route.count_bytes(client.moved, backend.moved)
+        route.count_end(termination, self.record.ended - self.record.began)
+
     def _log(self, sink: RecordSink) -> None:
         try:
-            sink(self._record)
+            sink(self.record)
         except Exception:
             log.exception("internal error in a session; the others go on")
 
     def _complete_record(self, termination: Termination) -> None:
         """Note what is known only at the end, while the session still counts itself as active."""
-        record, frontend, lease = self._record, self._frontend, self._lease
-        record.ended = frontend.clock()
+        record, frontend, lease = self.record, self.frontend, self.lease
         record.termination = termination
-        record.bytes_up = 0 if self._client is None else self._client.moved
-        record.bytes_down = 0 if self._backend is None else self._backend.moved
+        record.bytes_up, record.bytes_down = self.moved
         record.active = Active(
             frontend.counters.active,
-            frontend.active,
+            frontend.all_active,
             frontend.pool.active_total,
             0 if lease is None else frontend.pool.active(lease.backend),
         )

@@ -44,6 +44,8 @@ class Termination(Enum):
     BUG = ("ID", "internal error, see the log")
 
     def __init__(self, code: str, reason: str) -> None:
+        self.number = len(type(self).__members__)
+        """From 0, in the order above: by which they are counted."""
         self.code = code
         """The two letters."""
         self.reason = reason

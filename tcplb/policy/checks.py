@@ -32,6 +32,11 @@ class CheckTracker:
         self._opposite = 0
         self._first_at = 0.0
 
+    def follow(self, fall: int, rise: int) -> None:
+        """Go by other numbers from now on."""
+        self._fall = fall
+        self._rise = rise
+
     @property
     def changing(self) -> bool:
         """Whether the last results speak against the state, so that more may change it."""

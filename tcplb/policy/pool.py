@@ -112,7 +112,10 @@ class Pool:
     def _take_over(self, roster: Roster, old: Roster | None = None) -> None:
         places = roster.places(self._places, self.rules.eject)
         self._occupancy.cover(place.position for place in places.values())
-        self.tiers = roster.tiers(places, self._occupancy, old, self.tiers)
+        before, self.tiers = self.tiers, roster.tiers(places, self._occupancy, old, self.tiers)
+        for tier in before:
+            if tier not in self.tiers:
+                tier.dissolve()
         self._places = places
         self._roster = roster
         self.backends = roster.backends

@@ -78,6 +78,10 @@ class Tier:
                 self.usable += 1
                 self.usable_weight += place.backend.weight
 
+    def dissolve(self) -> None:
+        """Let go of the places: others have taken over. It would be a cycle, left to the gc."""
+        self.places = ()
+
     def admits(self, now: float, exclude: Collection[str]) -> bool:
         """Whether health lets any through that `exclude` leaves, be it full or not; O(n)."""
         return any(

@@ -232,7 +232,7 @@ class Balancer:
     async def close(self) -> int:
         """Close the plane; nothing may be left of any session, whatever has happened."""
         async with asyncio.timeout(PATIENCE):
-            cut = await self.plane.close()
+            cut = await self.plane.shut_down()
             await self.plane.wait_empty()
         assert self.plane.open_sessions == 0
         assert self.counters.active == 0

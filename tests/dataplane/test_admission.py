@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 import time
 
 import pytest
@@ -26,7 +27,7 @@ def client_rates(burst: int) -> ClientRates:
 
 def listen(lb: Balancer, admission: Admission, host: str = "127.0.0.1") -> Address:
     """Let the balancer listen on one more port, with these limits."""
-    lb.frontend.admission = admission
+    lb.frontend = replace(lb.frontend, admission=admission)
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     if ":" in host:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

@@ -45,7 +45,7 @@ def rules(eject: EjectPolicy) -> PoolRules:
 
 async def established(net: Net, lb: Balancer, server: Server) -> tuple[Peer, Peer]:
     """Open a session, and wait until the balancer, too, knows that it is connected."""
-    counters = lb.frontend.backend_counters[0]
+    counters = lb.frontend.routes[0]
     before = counters.connections
     pair = await lb.pair(net, server)
     await eventually(lambda: counters.connections == before + 1)

@@ -551,9 +551,9 @@ async def test_cut_off_in_the_instant_that_it_is_given_the_trial(
     lb = balancer(back, full, strategy=strategy, rules=rules(eject=FOR_AN_HOUR), clock=clock)
     eject(lb.pool, "back", clock.now)
     holder, upstream = await lb.pair(net, server)
-    before = set(lb.plane._sessions)
+    before = set(lb.plane.sessions.values())
     victim = await waiter(net, lb)
-    [session] = set(lb.plane._sessions) - before
+    [session] = set(lb.plane.sessions.values()) - before
     client = await waiter(net, lb)
     clock.now += 2 * 3600
     strategy.strike = session.cancel
@@ -575,7 +575,7 @@ async def test_cut_off_in_the_instant_that_it_is_given_a_lease(
     lb = balancer(only, strategy=strategy, rules=rules(), occupancy=shared)
     assert shared.try_enter(0, 1)
     victim = await waiter(net, lb, b"victim")
-    [session] = lb.plane._sessions
+    [session] = lb.plane.sessions.values()
     client = await waiter(net, lb, b"client")
 
     strategy.strike = session.cancel

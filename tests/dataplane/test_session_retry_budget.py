@@ -74,7 +74,7 @@ class Dials(LocalOccupancy):
 
 async def _some_wait_for_the_budget(lb: Balancer, hole: Backend, clients: int, most: int) -> None:
     """Wait until all have had their first dial, and as many as may try the black hole."""
-    await eventually(lambda: lb.frontend.backend_counters[0].connect_failures == clients)
+    await eventually(lambda: lb.frontend.routes[0].connect_failures == clients)
     await eventually(lambda: lb.pool.active(hole) == most)
 
 

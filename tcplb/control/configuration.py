@@ -1,0 +1,102 @@
+"""The settings in force: those of the last load, and the operator's changes on top of them.
+
+A change is first proposed and then taken over, once it has been carried out: what could not be
+carried out has never been in force.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcplb.config.changes import RuntimeChange, RuntimeChanges
+from tcplb.config.difference import Difference, difference
+from tcplb.config.models import Config
+from tcplb.config.saving import save
+from tcplb.config.settings import Settings
+from tcplb.errors import ChangeError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the settings come from, and can come from again."""
+
+    file: Path | None
+    load: Callable[[Path | None], Settings]
+    """Loads a file, with the flags and variables of this run over it. Raises ConfigError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Settings that may come into force."""
+
+    settings: Settings
+    changes: RuntimeChanges
+    config: Config
+    """Both together."""
+    difference: Difference
+    """What they change of what is in force."""
+    notes: tuple[str, ...] = ()
+    """What becomes of changes that do not fit any more, in words."""
+
+
+class Configuration:
+    """What is in force, and what was loaded."""
+
+    def __init__(
+        self, source: Source, settings: Settings, changes: RuntimeChanges | None = None
+    ) -> None:
+        """Begin with `settings`, and perhaps with changes that somebody else has made.
+
+        Of these, the ones that do not fit the settings are dropped.
+        """
+        self.source = source
+        self.settings = settings
+        self.changes, self.dropped = (changes or RuntimeChanges()).rebased(settings.config)
+        self.config = self.changes.apply_to(settings.config)
+        self.loaded_at = time.time()
+
+    def propose_reload(self, *, discard_changes: bool = False) -> Proposal:
+        """Load again. Raises ConfigError, and ChangeError if there is no file to load."""
+        if self.source.file is None:
+            raise ChangeError("there is no file to reload: tcplb was started without one")
+        settings = self.source.load(self.source.file)
+        before = RuntimeChanges() if discard_changes else self.changes
+        changes, dropped = before.rebased(settings.config)
+        return self._proposal(settings, changes, dropped)
+
+    def propose_change(self, change: RuntimeChange) -> Proposal:
+        """Add a runtime change. Raises ChangeError if it makes no sense."""
+        changes = self.changes.with_change(change, self.settings.config)
+        return self._proposal(self.settings, changes)
+
+    def _proposal(
+        self, settings: Settings, changes: RuntimeChanges, notes: tuple[str, ...] = ()
+    ) -> Proposal:
+        config = changes.apply_to(settings.config)
+        return Proposal(settings, changes, config, difference(self.config, config), notes)
+
+    def take_over(self, proposal: Proposal) -> None:
+        """Let it be in force."""
+        if proposal.settings is not self.settings:
+            self.loaded_at = time.time()
+        self.settings = proposal.settings
+        self.changes = proposal.changes
+        self.config = proposal.config
+
+    def runtime_difference(self) -> Difference:
+        """Return what the runtime changes make of the settings that were loaded."""
+        return difference(self.settings.config, self.config)
+
+    def save(self) -> list[str]:
+        """Write the runtime changes into the file; return them in words.
+
+        They are settings from then on. Raises ChangeError and ConfigError; nothing is changed then.
+        """
+        saved = [str(change) for change in self.changes]
+        save(self.source.file, self.changes, lambda path: self.source.load(path).config)
+        proposal = self.propose_reload()
+        self.settings, self.changes = proposal.settings, proposal.changes
+        return saved

@@ -1,0 +1,103 @@
+"""What an operator does to a running balancer: reload, and changes at run time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from tcplb.config.changes import RuntimeChange
+from tcplb.control.configuration import Configuration, Proposal
+from tcplb.control.serving import Serving
+from tcplb.errors import ConfigError, TcplbError
+
+log = logging.getLogger("tcplb.reload")
+
+
+@dataclass(slots=True)
+class Reloads:
+    """How the reloads went, runtime changes included."""
+
+    succeeded: int = 0
+    failed: int = 0
+    last_at: float | None = None
+    """Seconds since the epoch."""
+    last_error: str | None = None
+    """What was wrong with the last one; None if it was in order."""
+
+
+class Operator:
+    """Carries out one change after the other; nothing is ever half done."""
+
+    def __init__(self, configuration: Configuration, serving: Serving) -> None:
+        self.configuration = configuration
+        self._serving = serving
+        self.reloads = Reloads()
+        self._turn = asyncio.Lock()
+
+    async def reload(self, *, dry_run: bool = False, discard_changes: bool = False) -> Proposal:
+        """Load the settings again and serve by them; return what that has changed.
+
+        Raises ConfigError, ChangeError, BindError or StrategyError if it cannot be done: then
+        nothing has changed, and the log says why.
+        """
+        async with self._turn:
+            try:
+                proposal = self.configuration.propose_reload(discard_changes=discard_changes)
+                if not dry_run:
+                    await self._carry_out(proposal)
+            except TcplbError as error:
+                if not dry_run:
+                    self._failed("reload", error)
+                raise
+        return proposal
+
+    async def change(self, change: RuntimeChange) -> Proposal:
+        """Make a runtime change; return what it has changed. Raises as `reload` does."""
+        async with self._turn:
+            proposal = self.configuration.propose_change(change)
+            try:
+                await self._carry_out(proposal)
+            except TcplbError as error:
+                self._failed(str(change), error)
+                raise
+            self._serving.events.add(
+                "operator",
+                str(change),
+                pool=change.pool,
+                backend=change.backend if isinstance(change.backend, str) else change.backend.name,
+            )
+        return proposal
+
+    async def _carry_out(self, proposal: Proposal) -> None:
+        before = self._serving.config
+        late = await self._serving.apply(proposal.config)
+        self.configuration.take_over(proposal)
+        self.reloads.succeeded += 1
+        self.reloads.last_at, self.reloads.last_error = time.time(), None
+        self._report(proposal, late)
+        known = {listener.bind for listener in before.listeners}
+        for listener in proposal.config.listeners:
+            if listener.bind not in known:
+                self._serving.report(listener)
+
+    def _report(self, proposal: Proposal, late: list[str]) -> None:
+        """Say what has changed, one line each."""
+        changes = proposal.difference.changes
+        summary = f"reloaded: {len(changes) or 'no'} change{'' if len(changes) == 1 else 's'}"
+        log.info(summary)
+        self._serving.events.add("reload", summary)
+        for change in changes:
+            (log.warning if change.reason else log.info)("%s", change)
+        for note in (*proposal.notes, *late):
+            log.warning("%s", note)
+
+    def _failed(self, what: str, error: TcplbError) -> None:
+        self.reloads.failed += 1
+        self.reloads.last_at, self.reloads.last_error = time.time(), str(error)
+        problems = error.problems if isinstance(error, ConfigError) else [error]
+        log.error("%s failed, nothing has changed:", what)
+        for problem in problems:
+            log.error("  %s", problem)
+        self._serving.events.add("reload", f"{what} failed: {problems[0]}")
