@@ -58,6 +58,11 @@ class Configuration:
         self.config = self.changes.apply_to(settings.config)
         self.loaded_at = time.time()
 
+    @property
+    def file_name(self) -> str | None:
+        """The file that the settings come from, if there is one."""
+        return None if self.source.file is None else str(self.source.file)
+
     def propose_reload(self, *, discard_changes: bool = False) -> Proposal:
         """Load again. Raises ConfigError, and ChangeError if there is no file to load."""
         if self.source.file is None:

@@ -9,50 +9,26 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from socket import socket
 
-from tcplb.control.backoff import Backoff
 from tcplb.control.events import Events
 from tcplb.control.inherited import Inherited
+from tcplb.control.inquiries import Answer, EndedConnections, Question
 from tcplb.control.leaving import Leaving
-from tcplb.control.messages import Message, Ready, Unused, Verdict
+from tcplb.control.messages import Answered, Message, OpenTap, Ready, Unused, Verdict
 from tcplb.control.numbering import Numbering
 from tcplb.control.plan import Plan, write_plan
 from tcplb.control.process import first_of
+from tcplb.control.questions import Questions
 from tcplb.control.scoreboard import Scoreboard
 from tcplb.control.sharing import Sharing
+from tcplb.control.slot import Slot
 from tcplb.control.sockets import SocketSets
+from tcplb.control.taps import Taps
 from tcplb.control.turns import Turns
 from tcplb.control.verdicts import Verdicts
 from tcplb.control.worker_process import WorkerProcess
 from tcplb.errors import WorkerError
 
 log = logging.getLogger("tcplb.server")
-
-
-class _Slot:
-    """A place for a worker: its row on the scoreboard, and who is there, if anybody."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.name = f"worker {number + 1}"
-        self.process: WorkerProcess | None = None
-        self.wanted = True
-        """Whether a worker that dies here is replaced, and may have sockets."""
-        self.backoff = Backoff()
-        self.restart: asyncio.TimerHandle | None = None
-
-    @property
-    def ready(self) -> bool:
-        return self.process is not None and self.process.ready
-
-    def reload(self, plan: Plan) -> None:
-        """Have the worker go by another plan, if there is one that can."""
-        if self.process is not None:
-            self.process.reload(plan)
-
-    def send(self, message: Message, sock: socket | None = None) -> None:
-        """Tell the worker something, if there is one."""
-        if self.process is not None:
-            self.process.send(message, sock)
 
 
 class Crew:
@@ -75,9 +51,14 @@ class Crew:
         self._board = board
         self._turns = turns
         self._loop = asyncio.get_running_loop()
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, Slot] = {}
         self._sharing = Sharing(sockets, self._send)
         self.verdicts = Verdicts(events)
+        self.taps = Taps(lambda: self.tell(OpenTap(self.taps.filters)))
+        self._questions = Questions(self._send)
+        self._events = events
+        self.restarts = 0
+        """How often a worker has died and another one was to take its place."""
         self._named = False
         self._starting = True
         self._stopping = False
@@ -108,6 +89,11 @@ class Crew:
             if slot.process is None:
                 self._launch_later(slot, slot.backoff.delay)
 
+    @property
+    def slots(self) -> list[Slot]:
+        """The places that have a worker, or are to have another one; to look at."""
+        return [slot for _, slot in sorted(self._slots.items())]
+
     # -- more and fewer workers ---------------------------------------------------------------
 
     def add(self) -> None:
@@ -124,6 +110,7 @@ class Crew:
             log.warning("no more workers: no socket for another one: %s", error.strerror)
             return
         log.info("%s starts: there are to be %d", slot.name, self._wanted)
+        self._events.add("worker", f"{slot.name} starts: there are to be {self._wanted}")
         self._share_out()
         self._launch(slot)
 
@@ -137,6 +124,7 @@ class Crew:
         slot = min(wanted, key=lambda slot: (slot.ready, -slot.number))
         slot.wanted = False
         log.info("%s stops: there are to be %d", slot.name, self._wanted)
+        self._events.add("worker", f"{slot.name} stops: there are to be {self._wanted}")
         self._share_out()
         if slot.process is not None:
             slot.process.drain(timeout)
@@ -190,6 +178,18 @@ class Crew:
     def _is_up_to_date(self, process: WorkerProcess) -> bool:
         return process.applied >= self._plan.generation
 
+    # -- questions ----------------------------------------------------------------------------
+
+    async def ask(
+        self, question: Question, workers: Iterable[int] | None = None
+    ) -> dict[int, Answer]:
+        """Ask all workers, or some by their slots; return the answers of those that have one."""
+        able = [
+            slot.number for slot in self._slots.values() if slot.process and slot.process.ready_at
+        ]
+        asked = able if workers is None else [number for number in workers if number in able]
+        return await self._questions.ask(asked, question)
+
     def tell(self, message: Message) -> None:
         """Send a message to every worker."""
         for process in self._processes():
@@ -239,17 +239,17 @@ class Crew:
 
     # -- one worker's life --------------------------------------------------------------------
 
-    def _new_slot(self) -> _Slot:
+    def _new_slot(self) -> Slot:
         number = next(number for number in range(self._plan.slots) if number not in self._slots)
-        slot = self._slots[number] = _Slot(number)
+        slot = self._slots[number] = Slot(number)
         return slot
 
-    def _forget(self, slot: _Slot) -> None:
+    def _forget(self, slot: Slot) -> None:
         if slot.restart is not None:
             slot.restart.cancel()
         del self._slots[slot.number]
 
-    def _launch(self, slot: _Slot) -> None:
+    def _launch(self, slot: Slot) -> None:
         slot.restart = None
 
         def inherited(channel: int) -> Inherited:
@@ -271,28 +271,39 @@ class Crew:
         except OSError as error:
             self._replace(slot, f"cannot be started: {error.strerror}", None)
 
-    def _launch_later(self, slot: _Slot, delay: float) -> None:
+    def _launch_later(self, slot: Slot, delay: float) -> None:
+        self.restarts += 1
         slot.restart = self._loop.call_later(delay, self._launch, slot)
 
-    def _on_message(self, slot: _Slot, message: Message) -> None:
+    def _on_message(self, slot: Slot, message: Message) -> None:
         match message:
             case Ready():
-                slot.reload(self._plan)  # there may have been one while it was starting
-                for verdict in self.verdicts.in_force():
-                    slot.send(verdict)
-                if not self._stopping:
-                    self._share_out()
+                self._on_ready(slot)
             case Verdict():
                 self._spread(slot, message)
             case Unused(generation, cells):
                 self._leaving.unused(slot.number, generation, cells)
+            case Answered(number, answer):
+                self._questions.answered(number, answer)
+            case EndedConnections():
+                self.taps.tell(slot.number + 1, message)
         self._changed.set()
 
-    def _ended(self, slot: _Slot, process: WorkerProcess, end: str) -> None:
+    def _on_ready(self, slot: Slot) -> None:
+        slot.reload(self._plan)  # there may have been one while it was starting
+        for verdict in self.verdicts.in_force():
+            slot.send(verdict)
+        if self.taps.filters:
+            slot.send(OpenTap(self.taps.filters))
+        if not self._stopping:
+            self._share_out()
+
+    def _ended(self, slot: Slot, process: WorkerProcess, end: str) -> None:
         slot.process = None
         sessions = self._board.sessions(slot.number)
         self._board.retire(slot.number, self._leaving.tops)
         self._leaving.gone(slot.number)
+        self._questions.gone(slot.number)
         self._sharing.forget(slot.number)
         if process.draining:
             self._retired(slot, process, end, sessions)
@@ -304,7 +315,7 @@ class Crew:
             self._share_out()
         self._changed.set()
 
-    def _retired(self, slot: _Slot, process: WorkerProcess, end: str, sessions: int) -> None:
+    def _retired(self, slot: Slot, process: WorkerProcess, end: str, sessions: int) -> None:
         """Let go of a worker that was to end."""
         cut = sessions if process.cut is None else process.cut
         if process.cut is None:
@@ -315,7 +326,7 @@ class Crew:
             log.warning("%s closed %d connections that were still open", slot.name, cut)
         self._forget(slot)
 
-    def _replace(self, slot: _Slot, what: str, served: float | None) -> None:
+    def _replace(self, slot: Slot, what: str, served: float | None) -> None:
         """Have a worker that died replaced, once its turn has come."""
         delay = slot.backoff.after_death(served)
         self._why = f"{slot.name} {what}"
@@ -324,6 +335,7 @@ class Crew:
             return
         when = f"in {delay:g} s" if delay else "at once"
         log.error("%s %s; another one starts %s", slot.name, what, when)
+        self._events.add("worker", f"{slot.name} {what}; another one starts {when}")
         self._launch_later(slot, delay)
 
     # -- health -------------------------------------------------------------------------------
@@ -332,7 +344,7 @@ class Crew:
         """Tell all workers what was found of a backend elsewhere: by checks, say."""
         self._spread(None, verdict)
 
-    def _spread(self, origin: _Slot | None, verdict: Verdict) -> None:
+    def _spread(self, origin: Slot | None, verdict: Verdict) -> None:
         """Tell the others what one has found of a backend."""
         self.verdicts.note(verdict)
         for slot in self._slots.values():

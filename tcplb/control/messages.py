@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tcplb.control.inquiries import Answer, EndedConnections, Question, TapFilter
 from tcplb.control.plan import Plan
 from tcplb.policy.transition import Transition
 
@@ -32,6 +33,22 @@ class Reload:
     """Go by another plan from now on."""
 
     plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Answer a question."""
+
+    number: int
+    """Of the question; the answer has it too."""
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTap:
+    """Tell of connections that end and that any of these wants; none for telling of none."""
+
+    filters: tuple[TapFilter, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,14 @@ class Unused:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to a question."""
+
+    number: int
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """It accepts no more, and has that many sessions open."""
 
@@ -113,6 +138,8 @@ class Ended:
 Message = (
     Listen
     | HandBack
+    | Ask
+    | OpenTap
     | Reload
     | ReopenLogs
     | Drain
@@ -122,6 +149,8 @@ Message = (
     | Failed
     | Reloaded
     | Unused
+    | Answered
+    | EndedConnections
     | Draining
     | Ended
 )

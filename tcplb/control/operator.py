@@ -8,7 +8,9 @@ import time
 from dataclasses import dataclass
 
 from tcplb.config.changes import RuntimeChange
+from tcplb.config.runtime_change import target_of
 from tcplb.control.configuration import Configuration, Proposal
+from tcplb.control.drains import Drains
 from tcplb.control.serving import Serving
 from tcplb.errors import ConfigError, TcplbError
 
@@ -34,6 +36,8 @@ class Operator:
         self.configuration = configuration
         self._serving = serving
         self.reloads = Reloads()
+        self.drains = Drains(serving.crew, serving.events)
+        self.drains.update(serving.config)
         self._turn = asyncio.Lock()
 
     async def reload(self, *, dry_run: bool = False, discard_changes: bool = False) -> Proposal:
@@ -53,8 +57,11 @@ class Operator:
                 raise
         return proposal
 
-    async def change(self, change: RuntimeChange) -> Proposal:
-        """Make a runtime change; return what it has changed. Raises as `reload` does."""
+    async def change(self, change: RuntimeChange, *, timeout: float | None = None) -> Proposal:
+        """Make a runtime change; return what it has changed. Raises as `reload` does.
+
+        If it drains a backend, `timeout` is how many seconds the sessions have that are open.
+        """
         async with self._turn:
             proposal = self.configuration.propose_change(change)
             try:
@@ -62,18 +69,32 @@ class Operator:
             except TcplbError as error:
                 self._failed(str(change), error)
                 raise
-            self._serving.events.add(
-                "operator",
-                str(change),
-                pool=change.pool,
-                backend=change.backend if isinstance(change.backend, str) else change.backend.name,
-            )
+            pool, backend = target_of(change)
+            if self.drains.get(pool, backend) is not None:
+                self.drains.set_timeout(pool, backend, timeout)
+            self._serving.events.add("operator", str(change), pool=pool, backend=backend)
         return proposal
+
+    def save(self) -> list[str]:
+        """Write the runtime changes into the file; return them in words.
+
+        Raises ChangeError and ConfigError.
+        """
+        saved = self.configuration.save()
+        if saved:
+            log.info("saved %d changes to %s", len(saved), self.configuration.source.file)
+            self._serving.events.add("operator", f"saved {len(saved)} changes to the file")
+        return saved
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self.drains.close()
 
     async def _carry_out(self, proposal: Proposal) -> None:
         before = self._serving.config
         late = await self._serving.apply(proposal.config)
         self.configuration.take_over(proposal)
+        self.drains.update(proposal.config)
         self.reloads.succeeded += 1
         self.reloads.last_at, self.reloads.last_error = time.time(), None
         self._report(proposal, late)

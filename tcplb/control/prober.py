@@ -67,9 +67,9 @@ def _watched(pools: Mapping[str, PoolConfig]) -> dict[tuple[str, str], _Watched]
 
 def _same(old: _Watched | None, new: _Watched) -> _Watched | None:
     """Return `old` if it checks in the same way what `new` does."""
-    if old is None or old.check != new.check or old.target != new.target:
+    if old is None or old.address != new.address:
         return None
-    return old
+    return old if (old.check, old.target) == (new.check, new.target) else None
 
 
 def _has(pools: Mapping[str, PoolConfig], key: tuple[str, str], address: str) -> bool:

@@ -57,6 +57,11 @@ class _Routes(dict[int, RouteCounters]):
         """Return what counts for a backend that the pool got when the listener had left it."""
         return self.unrouted
 
+    def forget(self, position: int) -> None:
+        """Let go of the route to a position that nobody is at."""
+        self.pop(position, None)
+        self.numbers.pop(position, None)
+
 
 @dataclass(slots=True, eq=False)
 class _ServedListener:
@@ -154,10 +159,16 @@ class Service:
             for address in served.plan.addresses
         }
 
+    def write_records_to(self, record: RecordSink | None) -> None:
+        """Let the records of all sessions go there from now on."""
+        self._record = record
+        for served in (*self._listeners.values(), *self._before):
+            served.frontend.record = record
+
     def take_unused(self) -> tuple[Cells, ...]:
         """Return the cells that are not written to any more since the last time."""
         if self._before:
-            self._before = [each for each in self._before if each.frontend.active]
+            self._before = [each for each in self._before if each.frontend.in_use]
             for served in self._listeners.values():
                 served.frontend.drop_ended()
         if self._known == self._planned:
@@ -166,9 +177,15 @@ class Service:
         self._known -= unused
         for kind, number in unused:
             if kind == BACKEND:
-                for pool in self._pools.values():
-                    pool.occupancy.forget(number)
+                self._forget(number)
         return tuple(unused)
+
+    def _forget(self, position: int) -> None:
+        """Have nothing to do any more with a position, which may be another backend's soon."""
+        for pool in self._pools.values():
+            pool.occupancy.forget(position)
+        for served in (*self._listeners.values(), *self._before):
+            served.routes.forget(position)
 
     def _in_use(self) -> set[Cells]:
         used = set(self._planned)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from random import Random
 from socket import socket
 from typing import Self
@@ -105,13 +106,16 @@ class Serving:
         numbering = self.crew.numbering.copy()
         assign_numbers(config, numbering)
         opened = self._addresses.open(config.listeners)
-        try:
-            plan = self._next_plan(config, numbering, opened)
-            plan_file = write_plan(plan)
-            self.sockets.add(opened.new)
-        except OSError as error:
-            opened.close()
-            raise ChangeError(f"cannot be carried out: {error.strerror}") from error
+        with contextlib.ExitStack() as made:
+            made.callback(opened.close)
+            try:
+                plan = self._next_plan(config, numbering, opened)
+                plan_file = write_plan(plan)
+                made.callback(os.close, plan_file)
+                self.sockets.add(opened.new)
+            except OSError as error:
+                raise ChangeError(f"cannot be carried out: {error.strerror}") from error
+            made.pop_all()
         self._take_over(config, plan, plan_file, numbering, opened)
         return await self.crew.reloaded(RELOAD_TIME)
 

@@ -11,8 +11,12 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from socket import socket
 
 from tcplb import __version__
+from tcplb.control.admin.balancer import Balancer
+from tcplb.control.admin.port import open_port, serve_port
+from tcplb.control.admin.views import Views
 from tcplb.control.application_log import ApplicationLog
 from tcplb.control.build import build_pool
 from tcplb.control.configuration import Configuration, Source
@@ -54,13 +58,19 @@ class Supervisor:
         with (
             contextlib.closing(given_sockets(os.environ, os.getpid())) as given,
             Serving(config, self._turns, events, given) as serving,
+            contextlib.ExitStack() as opened,
             self._signals(serving),
         ):
+            admin_socket = open_port(config.admin)
+            if admin_socket is not None:
+                opened.enter_context(admin_socket)
             await self._start_up(serving)
             operator = Operator(self._configuration, serving)
-            async with _running(serving), self._reloading(operator):
-                await self._stop.wait()
-            cut = await serving.crew.drain(serving.config.limits.drain_timeout, self._force)
+            async with _admin_port(admin_socket, serving, operator) as views:
+                async with _running(serving, operator), self._reloading(operator):
+                    await self._stop.wait()
+                views.state = "draining"
+                cut = await serving.crew.drain(serving.config.limits.drain_timeout, self._force)
             self._report_end(serving, cut)
             return cut
 
@@ -145,13 +155,28 @@ class Supervisor:
 
 
 @contextlib.asynccontextmanager
-async def _running(serving: Serving) -> AsyncIterator[None]:
-    """Check the backends actively, as far as that is wanted."""
+async def _running(serving: Serving, operator: Operator) -> AsyncIterator[None]:
+    """Check the backends actively, as far as that is wanted, and look after drains."""
     serving.prober.start()
     try:
         yield
     finally:
+        await operator.close()
         await serving.prober.close()
+
+
+@contextlib.asynccontextmanager
+async def _admin_port(
+    sock: socket | None, serving: Serving, operator: Operator
+) -> AsyncIterator[Views]:
+    """Serve the admin port, if there is one."""
+    balancer = Balancer(serving, operator)
+    server = await serve_port(serving.config.admin, sock, balancer, lambda: b"")
+    try:
+        yield balancer.views
+    finally:
+        if server is not None:
+            await server.close()
 
 
 def _report_limit(limits: Limits, workers: int) -> None:

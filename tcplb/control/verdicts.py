@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from tcplb.control.events import Events
@@ -20,6 +21,7 @@ class Verdicts:
         """The last verdict on each backend that is not as at the start, by who reached it."""
         self._on_trial: set[tuple[str, str]] = set()
         self._ejections: dict[tuple[str, str], int] = {}
+        self._since: dict[tuple[str, str], float] = {}
 
     def in_force(self) -> Iterable[Verdict]:
         """Return what a new worker has to be told."""
@@ -39,6 +41,10 @@ class Verdicts:
         """Whether a connection is out that finds out if the backend is back."""
         return (pool, backend) in self._on_trial
 
+    def since(self, pool: str, backend: str) -> float | None:
+        """Return when what is thought of a backend last changed, in seconds since the epoch."""
+        return self._since.get((pool, backend))
+
     def ejections(self, pool: str, backend: str) -> int:
         """Return how often a backend was ejected since it was configured."""
         return self._ejections.get((pool, backend), 0)
@@ -53,6 +59,7 @@ class Verdicts:
         elif isinstance(transition.state, Mode) or transition.state is not State.ON_TRIAL:
             self._in_force[about] = verdict
         self._count(backend, transition)
+        self._since[backend] = time.time()
         text = f"pool {pool}: {transition}"
         self._events.add("health", text, pool=pool, backend=transition.backend)
 
@@ -70,3 +77,4 @@ class Verdicts:
             self._in_force.pop((pool, backend, kind), None)
         self._on_trial.discard((pool, backend))
         self._ejections.pop((pool, backend), None)
+        self._since.pop((pool, backend), None)

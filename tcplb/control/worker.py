@@ -14,13 +14,18 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from socket import socket
 
+from tcplb.control.answering import answer, close_slowly
 from tcplb.control.channel import Channel, send_at_once
 from tcplb.control.claims import SharedSeats
 from tcplb.control.inherited import DEAF_TO, Inherited
+from tcplb.control.inquiries import CloseBackend
 from tcplb.control.logs import Logs
 from tcplb.control.messages import (
+    Answered,
+    Ask,
     Drain,
     Draining,
     Ended,
@@ -29,6 +34,7 @@ from tcplb.control.messages import (
     HandBack,
     Listen,
     Message,
+    OpenTap,
     Ready,
     Reload,
     Reloaded,
@@ -40,6 +46,7 @@ from tcplb.control.plan import Limits, Plan, read_plan
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
 from tcplb.control.scoreboard import PUBLISH_INTERVAL, Scoreboard
 from tcplb.control.service import Service
+from tcplb.control.tap import Tap
 from tcplb.control.turns import Turns
 from tcplb.dataplane.counters import Counters
 from tcplb.dataplane.health_log import log_transition
@@ -62,6 +69,8 @@ class Worker:
         self._counters = Counters()
         self._listening: dict[tuple[int, int], Listener] = {}
         """By set and address."""
+        self._tap = Tap(logs.record, self._tell)
+        self._tasks: set[asyncio.Task[None]] = set()
         self._drain_timeout: float | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -89,6 +98,9 @@ class Worker:
         self._publish(time.monotonic())
         self._channel.send(Ended(cut))
 
+    def _tell(self, message: Message) -> None:
+        self._channel.send(message)
+
     def _seats(self, limits: Limits) -> SharedSeats | None:
         if limits.total is None:
             return None
@@ -96,7 +108,9 @@ class Worker:
 
     # -- serving ------------------------------------------------------------------------------
 
-    def _on_message(self, message: Message, descriptor: int | None) -> None:
+    def _on_message(  # noqa: C901 - a table, one line a message
+        self, message: Message, descriptor: int | None
+    ) -> None:
         match message:
             case Listen(set_number, address):
                 self._listen(set_number, address, socket(fileno=descriptor))
@@ -104,6 +118,11 @@ class Worker:
                 self._hand_back(set_number)
             case Reload(plan):
                 self._reload(plan)
+            case Ask():
+                self._start(self._answer(message), "answer")
+            case OpenTap(filters):
+                self._tap.open(filters)
+                self._service.write_records_to(self._tap.sink)
             case Verdict(pool, transition):
                 self._learn(pool, transition)
             case ReopenLogs():
@@ -150,6 +169,17 @@ class Worker:
                 self._plane.close(self._listening.pop(key))
         self._channel.send(Reloaded(plan.generation))
 
+    async def _answer(self, ask: Ask) -> None:
+        sessions = self._plane.sessions
+        self._channel.send(Answered(ask.number, await answer(ask.question, sessions)))
+        if isinstance(ask.question, CloseBackend):
+            await close_slowly(ask.question, sessions)
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _on_health_changed(self, pool: str, transition: Transition) -> None:
         log_transition(pool, transition)
         self._channel.send(Verdict(pool, transition))
@@ -191,6 +221,9 @@ class Worker:
         """Let the sessions end; return how many had to be cut off."""
         if self._plane.open_sessions:
             await first_of(self._plane.wait_empty(), self._force.wait(), timeout=timeout)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         return await self._plane.shut_down()
 
 

@@ -42,6 +42,8 @@ class Frontend:
     wall_clock: Callable[[], float] = time.time
     active: int = 0
     """Its sessions that are open."""
+    trials: int = 0
+    """Its dials on trial that are under way: these may outlive their sessions."""
     before: Frontend | None = None
     """The one that it has replaced, as long as sessions of that are open."""
     shared_queue: PoolQueue | None = None
@@ -67,13 +69,23 @@ class Frontend:
         self.listens = self.pool.measures or rules.eject.first_byte
 
     @property
+    def in_use(self) -> bool:
+        """Whether anything is left that counts for it."""
+        return bool(self.active or self.trials)
+
+    @property
     def all_active(self) -> int:
         """The open sessions of this listener, from before it was changed too."""
-        return self.active if self.before is None else self.active + self.before.all_active
+        active, before = self.active, self.before
+        while before is not None:
+            active, before = active + before.active, before.before
+        return active
 
     def drop_ended(self) -> None:
         """Let go of those before that have no session any more."""
-        while self.before is not None and not self.before.active:
-            self.before = self.before.before
-        if self.before is not None:
-            self.before.drop_ended()
+        last = self
+        while last.before is not None:
+            if last.before.active:
+                last = last.before
+            else:
+                last.before = last.before.before

@@ -110,7 +110,7 @@ class Gate:
                 self.limit,
             )
         if self._seats is not None:
-            self._look_again_later(self._seats)
+            self._look_again_later()
 
     def _resume(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -119,17 +119,18 @@ class Gate:
 
     # -- seats: nobody tells when another process gives one back ------------------------------
 
-    def _look_again_later(self, seats: Seats) -> None:
+    def _look_again_later(self) -> None:
         if not self._looking:
             self._looking = True
-            asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look_again, seats)
+            asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look_again)
 
-    def _look_again(self, seats: Seats) -> None:
+    def _look_again(self) -> None:
         self._looking = False
-        if not self._waiting:
+        seats = self._seats  # those of now: there may have been a change since it was asked for
+        if not self._waiting or seats is None:
             return
         if self._inside < self.limit and seats.try_take():
             seats.give_back()
             self._resume()
         else:
-            self._look_again_later(seats)
+            self._look_again_later()

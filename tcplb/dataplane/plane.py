@@ -60,6 +60,7 @@ class DataPlane:
         session.number = number = self._counters.accepted
         self._sessions[number] = session
         self._counters.active += 1
+        session.frontend.active += 1  # now: a task begins later, when a reload may have come
         session.started = session.frontend.engine.start(session.run())
 
     def end(self, session: Session) -> None:

@@ -97,12 +97,12 @@ class Session:
 
     async def run(self) -> None:
         """Serve the connection. Whatever happens, all is given back and logged, once."""
-        self.frontend.active += 1
         termination: Termination | None = None
         try:
             termination = await self._serve()
         except asyncio.CancelledError:
-            termination = self.phase.killed
+            closed = self.record.termination is not _NORMAL
+            termination = self.record.termination if closed else self.phase.killed
             self.frontend.counters.killed += 1
             raise
         except Exception:
@@ -140,8 +140,9 @@ class Session:
         self._judge_answer(backend)
         return termination
 
-    def cancel(self) -> None:
-        """End it where it is, now or soon."""
+    def cancel(self, why: Termination = _NORMAL) -> None:
+        """End it where it is, now or soon. Unless there is a `why`, it is for a shutdown."""
+        self.record.termination = why
         self.frontend.engine.cancel(self.started)
 
     @property
@@ -287,16 +288,19 @@ class Session:
         news = frontend.pool.trial_begun(lease, until=frontend.clock() + timeout)
         frontend.health_changed(frontend.pool.name, news)
         late = partial(self._settle_late_trial, lease)
+        frontend.trials += 1
         result = await frontend.engine.dial_on_trial(
             lease.backend, timeout, patience=TRIAL_PATIENCE, late=late
         )
         if result is None:
             return Outcome.TIMED_OUT  # `_settle_late_trial` will see to the lease
+        frontend.trials -= 1
         return self._settle(lease, result)
 
     def _settle_late_trial(self, lease: Lease, result: Connection | Outcome) -> None:
         """Judge the backend by a dial whose client did not wait for it."""
         outcome = result if isinstance(result, Outcome) else Outcome.CONNECTED
+        self.frontend.trials -= 1
         self._observe(lease, outcome)
         self.frontend.queue.release(lease)
         if not isinstance(result, Outcome):
@@ -401,5 +405,5 @@ class Session:
             frontend.counters.active,
             frontend.all_active,
             frontend.pool.active_total,
-            0 if lease is None else frontend.pool.active(lease.backend),
+            0 if lease is None else frontend.pool.active_beside(lease),
         )

@@ -38,6 +38,7 @@ class Termination(Enum):
     KILLED_QUEUED = ("KQ", "closed by the shutdown while it waited in the queue")
     KILLED_CONNECTING = ("KC", "closed by the shutdown while a backend was dialled")
     KILLED = ("KD", "closed by the shutdown when the drain time-out was over")
+    CLOSED = ("KD", "closed by the operator")
     BUG_READING = ("IR", "internal error while its first line was read, see the log")
     BUG_QUEUED = ("IQ", "internal error while it waited in the queue, see the log")
     BUG_CONNECTING = ("IC", "internal error while a backend was dialled, see the log")

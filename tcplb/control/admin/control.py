@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
-from tcplb.control.admin.changes_for_now import RuntimeChange
+from tcplb.config.changes import RuntimeChange
 from tcplb.control.admin.models import (
     Applied,
     ConfigDifference,
@@ -21,34 +20,14 @@ from tcplb.control.admin.models import (
     Stats,
     Status,
 )
+from tcplb.control.inquiries import SessionFilter, TapFilter
 from tcplb.errors import TcplbError
+
+__all__ = ["Control", "NotFoundError", "SessionFilter", "TapFilter"]
 
 
 class NotFoundError(TcplbError):
     """There is no such pool, backend or session."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFilter:
-    """Which sessions are meant; None is any."""
-
-    listener: str | None = None
-    pool: str | None = None
-    backend: str | None = None
-    client: str | None = None
-    """An IP address, or a network such as 10.0.0.0/8."""
-
-
-@dataclass(frozen=True, slots=True)
-class TapFilter:
-    """Which connections are to be told of when they end; None is any."""
-
-    listener: str | None = None
-    pool: str | None = None
-    backend: str | None = None
-    client: str | None = None
-    termination: str | None = None
-    """The two letters, where ``?`` is any: ``S?``."""
 
 
 class Control(Protocol):

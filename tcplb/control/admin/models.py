@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 Mode = Literal["enabled", "draining", "disabled"]
+
+
+def _to_whole(number: object) -> object:
+    # In JSON, 2.0 is a whole number too.
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 class _Answer(BaseModel):
@@ -181,7 +186,7 @@ class StateChange(_Request):
 class WeightChange(_Request):
     """Give a backend another weight."""
 
-    weight: Annotated[int, Field(ge=0, le=256)]
+    weight: Annotated[int, BeforeValidator(_to_whole), Field(ge=0, le=256)]
 
 
 class NewBackend(_Request):

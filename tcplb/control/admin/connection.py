@@ -1,0 +1,156 @@
+"""A connection of an admin client, which has to keep to deadlines.
+
+aiohttp waits for the rest of a request for as long as it takes, and for a client to read what it
+is sent as well. Here a request has to be there in whole in time, from its first byte on, and a
+client has to take something of what waits for it in time. One that does not is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import cast
+
+from aiohttp import web
+
+from tcplb.control.admin.answers import add_headers, answer_to, problem_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long is waited for a client, in seconds."""
+
+    request: float = 10.0
+    """From the first byte of a request to its last; and for a TLS handshake."""
+    read: float = 10.0
+    """For the client to read any byte of what waits for it."""
+    idle: float = 15.0
+    """For the first byte of a request, the next one or the first."""
+    close: float = 3.0
+    """For all to end that is under way when the server closes."""
+
+
+# More is no request of a client of ours; 64 connections with this much are 25 MB.
+_MOST_HEADERS = 50
+_LONGEST_LINE = 8190
+
+
+class Connection(web.RequestHandler):
+    """A connection; its requests are those of `server`."""
+
+    _wire: asyncio.Transport  # from `connection_made` on
+
+    __slots__ = ("_cut", "_deadlines", "_is_idle", "_lost", "_stuck", "_wire", "gone")
+
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        lost: Callable[[], None],
+    ) -> None:
+        """Begin; `lost` is told when the connection is over."""
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=deadlines.idle,
+            lingering_time=1.0,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+            max_headers=_MOST_HEADERS,
+            # A small body that is large when unpacked is no request of a client of ours either.
+            auto_decompress=False,
+        )
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done when the connection is over."""
+        self._deadlines = deadlines
+        self._lost = lost
+        self._cut: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._is_idle = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast("asyncio.Transport", transport)
+        # Whatever the kernel does not take at once is waited for, and so has a deadline.
+        self._wire.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+        self._cut_off_in(self._deadlines.idle)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        for timer in (self._cut, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._lost()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._cut_off_in(self._deadlines.request)
+        super().data_received(data)
+
+    def request_is_read(self) -> None:
+        """Note that the request is here to its last byte."""
+        self._is_idle = False
+        if self._cut is not None:
+            self._cut.cancel()
+
+    def request_is_answered(self) -> None:
+        """Note that the client has its answer, so that what comes now is the next request.
+
+        A part of that may be here already. Then it has been waited for, for `idle` from now on.
+        """
+        self._is_idle = True
+        self._cut_off_in(self._deadlines.idle)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+        super().resume_writing()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP; that is a client's error, and so not worth a line."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and isinstance(exc, Exception):
+            response = answer_to(exc, request)
+        else:
+            response = problem_answer(HTTPStatus(status), message or "this is no HTTP request")
+        add_headers(response)
+        response.force_close()
+        return response
+
+    def _cut_off_in(self, seconds: float) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        if self.gone.done():
+            return  # the client left while it was answered
+        self._cut = asyncio.get_running_loop().call_later(seconds, self.abort)
+
+    def _expect_reading(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = self._wire.get_write_buffer_size()
+        self._stuck = loop.call_later(self._deadlines.read, self._abort_if_stuck, waiting)
+
+    def _abort_if_stuck(self, waiting: int) -> None:
+        if self._wire.get_write_buffer_size() < waiting:
+            self._expect_reading()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once, whatever is still to be sent."""
+        self._wire.abort()
