@@ -51,6 +51,10 @@ class LimitsConfig(Table):
     drain_timeout: Duration = Field(
         default=30.0, description="How long open connections may finish in when told to stop."
     )
+    upgrade_timeout: Duration = Field(
+        default=3600.0,
+        description="How long connections of the old process may go on after an upgrade in place.",
+    )
 
 
 class LogConfig(Table):

@@ -13,7 +13,15 @@ from tcplb.control.events import Events
 from tcplb.control.inherited import Inherited
 from tcplb.control.inquiries import Answer, EndedConnections, Question
 from tcplb.control.leaving import Leaving
-from tcplb.control.messages import Answered, Message, OpenTap, Ready, Unused, Verdict
+from tcplb.control.messages import (
+    Answered,
+    Message,
+    OpenTap,
+    Ready,
+    Reloaded,
+    Unused,
+    Verdict,
+)
 from tcplb.control.numbering import Numbering
 from tcplb.control.plan import Plan, write_plan
 from tcplb.control.process import first_of
@@ -279,8 +287,12 @@ class Crew:
         match message:
             case Ready():
                 self._on_ready(slot)
-            case Verdict():
+            case Verdict() if self._has(message):
                 self._spread(slot, message)
+            case Reloaded(_, failure) if failure:
+                log.error("%s goes on by the settings of before: %s", slot.name, failure)
+            case Reloaded(generation, _, leaving):
+                self._leaving.follows(slot.number, generation, leaving)
             case Unused(generation, cells):
                 self._leaving.unused(slot.number, generation, cells)
             case Answered(number, answer):
@@ -343,6 +355,12 @@ class Crew:
     def announce(self, verdict: Verdict) -> None:
         """Tell all workers what was found of a backend elsewhere: by checks, say."""
         self._spread(None, verdict)
+
+    def _has(self, verdict: Verdict) -> bool:
+        """Whether it is of a backend in the plan: there may have been a reload since."""
+        pools = {pool.name: pool for pool in self._plan.pools}
+        members = pools[verdict.pool].backends if verdict.pool in pools else ()
+        return any(backend.name == verdict.transition.backend for backend in members)
 
     def _spread(self, origin: Slot | None, verdict: Verdict) -> None:
         """Tell the others what one has found of a backend."""

@@ -59,6 +59,14 @@ class Leaving:
                 farewell.workers.discard(worker)
         self._settle(told)
 
+    def follows(self, worker: int, generation: int, leaving: Iterable[Cells]) -> None:
+        """Hear that a worker goes by the plan `generation`, and what it is not done with.
+
+        It may never have known of other things: of those in plans that came and went while it
+        was starting, it will say nothing.
+        """
+        self.unused(worker, generation, set(self._farewells).difference(leaving))
+
     def gone(self, worker: int) -> None:
         """Note that a worker has ended."""
         for farewell in self._farewells.values():

@@ -101,6 +101,8 @@ class Reloaded:
 
     generation: int
     failure: str = ""
+    leaving: tuple[tuple[int, int], ...] = ()
+    """The cells that its plan has not got and that it may still write to; see `Unused`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tcplb.config.changes import RuntimeChange
@@ -12,6 +13,7 @@ from tcplb.config.runtime_change import target_of
 from tcplb.control.configuration import Configuration, Proposal
 from tcplb.control.drains import Drains
 from tcplb.control.serving import Serving
+from tcplb.control.watch import Watch
 from tcplb.errors import ConfigError, TcplbError
 
 log = logging.getLogger("tcplb.reload")
@@ -32,12 +34,17 @@ class Reloads:
 class Operator:
     """Carries out one change after the other; nothing is ever half done."""
 
-    def __init__(self, configuration: Configuration, serving: Serving) -> None:
+    def __init__(
+        self, configuration: Configuration, serving: Serving, *, reload_soon: Callable[[], None]
+    ) -> None:
+        """Call `reload_soon` when the file has changed, if that is wanted."""
         self.configuration = configuration
         self._serving = serving
         self.reloads = Reloads()
         self.drains = Drains(serving.crew, serving.events)
         self.drains.update(serving.config)
+        self._watch = Watch(configuration.source.file, reload_soon)
+        self._watch.set(on=serving.config.watch)
         self._turn = asyncio.Lock()
 
     async def reload(self, *, dry_run: bool = False, discard_changes: bool = False) -> Proposal:
@@ -88,6 +95,7 @@ class Operator:
 
     async def close(self) -> None:
         """End what is under way."""
+        await self._watch.close()
         await self.drains.close()
 
     async def _carry_out(self, proposal: Proposal) -> None:
@@ -95,6 +103,7 @@ class Operator:
         late = await self._serving.apply(proposal.config)
         self.configuration.take_over(proposal)
         self.drains.update(proposal.config)
+        self._watch.set(on=proposal.config.watch)
         self.reloads.succeeded += 1
         self.reloads.last_at, self.reloads.last_error = time.time(), None
         self._report(proposal, late)

@@ -92,6 +92,8 @@ class Service:
         self._pools: dict[str, _ServedPool] = {}
         self._listeners: dict[str, _ServedListener] = {}
         self._engines: dict[str, Engine] = {}
+        self._occupancies: dict[int, SharedOccupancy] = {}
+        """By the number of the pool: one that comes back goes on with that of its old sessions."""
         self._before: list[_ServedListener] = []
         """Those that have been replaced or removed and may still have sessions."""
         self._by_address: dict[int, Frontend] = {}
@@ -165,6 +167,10 @@ class Service:
         for served in (*self._listeners.values(), *self._before):
             served.frontend.record = record
 
+    def leaving(self) -> tuple[Cells, ...]:
+        """Return the cells that the plan has not got, but that may be written to all the same."""
+        return tuple(self._known - self._planned)
+
     def take_unused(self) -> tuple[Cells, ...]:
         """Return the cells that are not written to any more since the last time."""
         if self._before:
@@ -178,12 +184,14 @@ class Service:
         for kind, number in unused:
             if kind == BACKEND:
                 self._forget(number)
+            elif kind == POOL:
+                self._occupancies.pop(number, None)
         return tuple(unused)
 
     def _forget(self, position: int) -> None:
         """Have nothing to do any more with a position, which may be another backend's soon."""
-        for pool in self._pools.values():
-            pool.occupancy.forget(position)
+        for occupancy in self._occupancies.values():
+            occupancy.forget(position)
         for served in (*self._listeners.values(), *self._before):
             served.routes.forget(position)
 
@@ -206,7 +214,9 @@ class Service:
         return pool.name not in self._pools
 
     def _make_pool(self, plan: PoolPlan) -> _ServedPool:
-        occupancy = SharedOccupancy(self._board, self._slot)
+        if plan.number not in self._occupancies:
+            self._occupancies[plan.number] = SharedOccupancy(self._board, self._slot)
+        occupancy = self._occupancies[plan.number]
         _count_total(occupancy, plan)
         complaints = Complaints(plan, self._counters, time.monotonic)
         # Seeded by the system: balancers that ejected together must not come back together.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from random import Random
 from socket import socket
 from typing import Self
@@ -134,6 +135,7 @@ class Serving:
         self, config: Config, plan: Plan, plan_file: int, numbering: Numbering, opened: Opened
     ) -> None:
         before, self.config, self.plan = self.config, config, plan
+        logging.getLogger().setLevel(config.log.level.upper())
         for pool, backend in _replaced(before, config):
             self.crew.verdicts.forget(pool, backend)
         # First ours, so that a worker, which takes who waits and then closes its copy, is the last.
@@ -151,6 +153,17 @@ class Serving:
         """Return the first socket of each address of a listener."""
         numbers = self._addresses.of(listener)
         return [sock for number, sock in self.sockets[0] if number in numbers]
+
+    def named_sockets(self) -> Iterator[tuple[str, socket]]:
+        """Return all listening sockets, each with its listener's name."""
+        names = {
+            number: listener.name
+            for listener in self.config.listeners
+            for number in self._addresses.of(listener)
+        }
+        for each in range(len(self.sockets)):
+            for number, sock in self.sockets[each]:
+                yield names[number], sock
 
     def endpoints(self, listener: ListenerConfig) -> list[str]:
         """Return the addresses of a listener as HOST:PORT."""

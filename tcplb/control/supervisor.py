@@ -14,22 +14,23 @@ from collections.abc import AsyncIterator, Iterator
 from socket import socket
 
 from tcplb import __version__
-from tcplb.control.admin.balancer import Balancer
-from tcplb.control.admin.port import open_port, serve_port
-from tcplb.control.admin.views import Views
+from tcplb.control.admin.port import AdminPort, open_port
 from tcplb.control.application_log import ApplicationLog
 from tcplb.control.build import build_pool
 from tcplb.control.configuration import Configuration, Source
 from tcplb.control.events import Events
-from tcplb.control.given_sockets import given_sockets
+from tcplb.control.given_sockets import GivenSockets, given_sockets
 from tcplb.control.logs import HeldOpen
 from tcplb.control.messages import ReopenLogs
+from tcplb.control.notify import Notifier
 from tcplb.control.operator import Operator
 from tcplb.control.plan import Limits, PoolPlan
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
 from tcplb.control.serving import Serving, wanted_workers
 from tcplb.control.turns import Turns
+from tcplb.control.upgrade import Estate, Predecessor, Successor, UpgradeError
 from tcplb.control.user_function import load_functions
+from tcplb.control.worker_process import GRACE
 from tcplb.errors import TcplbError
 from tcplb.policy.names import names_function
 from tcplb.policy.occupancy import LocalOccupancy
@@ -38,15 +39,25 @@ log = logging.getLogger("tcplb.server")
 
 
 class Supervisor:
-    """Serves a `Configuration` until a signal ends it."""
+    """Serves a `Configuration` until a signal ends it, or another process takes over."""
 
-    def __init__(self, configuration: Configuration, access_log: HeldOpen, turns: Turns) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        access_log: HeldOpen,
+        turns: Turns,
+        predecessor: Predecessor | None = None,
+    ) -> None:
         self._configuration = configuration
         self._access_log = access_log
         self._turns = turns
+        self._predecessor = predecessor
+        self._notifier = Notifier.from_environment(os.environ)
+        self._successor: Successor | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reload = asyncio.Event()
+        self._upgrade = asyncio.Event()
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain. Returns how many sessions had to be cut off.
@@ -54,29 +65,33 @@ class Supervisor:
         Raises BindError if a listener cannot be opened and WorkerError if no worker can be
         started; nothing has been served then.
         """
-        config, events = self._configuration.config, Events()
-        with (
-            contextlib.closing(given_sockets(os.environ, os.getpid())) as given,
-            Serving(config, self._turns, events, given) as serving,
-            contextlib.ExitStack() as opened,
-            self._signals(serving),
-        ):
-            admin_socket = open_port(config.admin)
-            if admin_socket is not None:
-                opened.enter_context(admin_socket)
-            await self._start_up(serving)
-            operator = Operator(self._configuration, serving)
-            async with _admin_port(admin_socket, serving, operator) as views:
-                async with _running(serving, operator), self._reloading(operator):
+        config, before = self._configuration.config, self._predecessor
+        with contextlib.ExitStack() as opened:
+            given = opened.enter_context(contextlib.closing(given_sockets(os.environ, os.getpid())))
+            serving = opened.enter_context(Serving(config, self._turns, Events(), given))
+            opened.enter_context(self._signals(serving))
+            admin = open_port(config.admin, before.admin if before else None)
+            if admin is not None:
+                opened.enter_context(admin)
+            await self._start_up(serving, given)
+            operator = Operator(self._configuration, serving, reload_soon=self._reload.set)
+            async with AdminPort(config.admin, admin, serving, operator) as port:
+                self._begin()
+                async with self._running(serving, operator, admin):
                     await self._stop.wait()
-                views.state = "draining"
-                cut = await serving.crew.drain(serving.config.limits.drain_timeout, self._force)
+                port.say_draining()
+                if self._successor is not None:
+                    await port.hand_over()
+                cut = await self._drain(serving)
             self._report_end(serving, cut)
             return cut
 
     # -- start-up and end ---------------------------------------------------------------------
 
-    async def _start_up(self, serving: Serving) -> None:
+    async def _start_up(self, serving: Serving, given: GivenSockets) -> None:
+        for problem in (*given.problems, *given.left):
+            log.warning("a socket that was handed to us is not used: %s", problem)
+        given.close()
         workers = wanted_workers(serving.config)
         serving.crew.start(workers)
         _report_limit(serving.plan.limits, workers)
@@ -99,29 +114,106 @@ class Supervisor:
             counters.pauses,
         )
 
-    # -- reload -------------------------------------------------------------------------------
+    def _begin(self) -> None:
+        """Tell whoever waits for it that we serve."""
+        if self._predecessor is not None:
+            self._notifier.main_pid(os.getpid())
+        self._notifier.ready("serving")
+        if self._predecessor is not None:
+            self._predecessor.ready()
+
+    async def _drain(self, serving: Serving) -> int:
+        """Let the sessions end; return how many had to be cut off."""
+        limits = serving.config.limits
+        if self._successor is None:
+            self._notifier.stopping()
+            cut = await serving.crew.drain(limits.drain_timeout, self._force)
+            if self._predecessor is not None:
+                await self._predecessor.gone(limits.drain_timeout + GRACE)
+            return cut
+        hurry = asyncio.create_task(
+            self._hurry(self._successor, limits.drain_timeout), name="hurry"
+        )
+        try:
+            return await serving.crew.drain(limits.upgrade_timeout, self._force)
+        finally:
+            hurry.cancel()
+            await asyncio.gather(hurry, return_exceptions=True)
+
+    async def _hurry(self, successor: Successor, timeout: float) -> None:
+        """When the one that took over ends, this one is to end as well."""
+        await successor.gone()
+        await asyncio.sleep(timeout)
+        self._force.set()
+
+    # -- while it serves ----------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _reloading(self, operator: Operator) -> AsyncIterator[None]:
-        """Reload whenever a signal asks for it; several at once are one."""
-
-        async def reload_when_asked() -> None:
-            while True:
-                await self._reload.wait()
-                self._reload.clear()
-                try:
-                    await operator.reload()
-                except TcplbError:
-                    pass  # it is in the log
-                except Exception:
-                    log.exception("internal error in a reload; serving goes on")
-
-        task = asyncio.create_task(reload_when_asked(), name="reload")
+    async def _running(
+        self, serving: Serving, operator: Operator, admin: socket | None
+    ) -> AsyncIterator[None]:
+        """Check the backends, and do what signals ask for."""
+        serving.prober.start()
+        works = {
+            "reload": self._reload_when_asked(operator),
+            "upgrade": self._upgrade_when_asked(serving, operator, admin),
+            "watchdog": self._feed_watchdog(),
+        }
+        tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await operator.close()
+            await serving.prober.close()
+
+    async def _reload_when_asked(self, operator: Operator) -> None:
+        """Reload whenever a signal asks for it; several at once are one."""
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            try:
+                await operator.reload()
+            except TcplbError:
+                pass  # it is in the log
+            except Exception:
+                log.exception("internal error in a reload; serving goes on")
+            self._notifier.ready("serving")
+
+    async def _upgrade_when_asked(
+        self, serving: Serving, operator: Operator, admin: socket | None
+    ) -> None:
+        """Let another process take over whenever a signal asks for it, until one has."""
+        while self._successor is None:
+            await self._upgrade.wait()
+            self._upgrade.clear()
+            log.info("upgrade: starting the new process")
+            try:
+                successor = Successor.start(self._estate(serving, operator, admin))
+                await successor.ready()
+            except UpgradeError as error:
+                _report_failed_upgrade(serving, error)
+            else:
+                log.info("upgrade: pid %d has taken over", successor.pid)
+                self._successor = successor
+                self._stop.set()
+
+    def _estate(self, serving: Serving, operator: Operator, admin: socket | None) -> Estate:
+        return Estate(
+            sockets=list(serving.named_sockets()),
+            admin=admin,
+            turns=self._turns.descriptor,
+            changes=operator.configuration.changes,
+        )
+
+    async def _feed_watchdog(self) -> None:
+        interval = self._notifier.watchdog_interval
+        while interval is not None:
+            self._notifier.watchdog()
+            await asyncio.sleep(interval)
 
     # -- signals ------------------------------------------------------------------------------
 
@@ -132,6 +224,7 @@ class Supervisor:
             signal.SIGTERM: self._on_stop_signal,
             signal.SIGINT: self._on_stop_signal,
             signal.SIGHUP: self._reload.set,
+            signal.SIGUSR2: self._upgrade.set,
             signal.SIGUSR1: lambda: self._on_reopen_signal(serving),
             signal.SIGTTIN: crew.add,
             signal.SIGTTOU: lambda: crew.remove(serving.config.limits.drain_timeout),
@@ -154,29 +247,9 @@ class Supervisor:
         self._stop.set()
 
 
-@contextlib.asynccontextmanager
-async def _running(serving: Serving, operator: Operator) -> AsyncIterator[None]:
-    """Check the backends actively, as far as that is wanted, and look after drains."""
-    serving.prober.start()
-    try:
-        yield
-    finally:
-        await operator.close()
-        await serving.prober.close()
-
-
-@contextlib.asynccontextmanager
-async def _admin_port(
-    sock: socket | None, serving: Serving, operator: Operator
-) -> AsyncIterator[Views]:
-    """Serve the admin port, if there is one."""
-    balancer = Balancer(serving, operator)
-    server = await serve_port(serving.config.admin, sock, balancer, lambda: b"")
-    try:
-        yield balancer.views
-    finally:
-        if server is not None:
-            await server.close()
+def _report_failed_upgrade(serving: Serving, error: UpgradeError) -> None:
+    log.error("upgrade failed, serving goes on: %s", error)
+    serving.events.add("server", f"upgrade failed: {error}")
 
 
 def _report_limit(limits: Limits, workers: int) -> None:
@@ -207,14 +280,17 @@ def serve(source: Source) -> int:
     drain time-out. Raises ConfigError, BindError, LogFileError, StrategyError or WorkerError before
     anything is served.
     """
-    configuration = Configuration(source, source.load(source.file))
+    predecessor = Predecessor.from_environment(os.environ)
+    changes = None if predecessor is None else predecessor.changes
+    configuration = Configuration(source, source.load(source.file), changes)
     config = configuration.config
     load_functions(pool.strategy for pool in config.pools.values())
     occupy_standard_descriptors()
+    turns = Turns.create() if predecessor is None else Turns.adopt(predecessor.turns)
     with (
-        contextlib.closing(Turns.create()) as turns,
+        contextlib.closing(turns),
         ApplicationLog(config.log.format, config.log.level, turn=turns.application),
         HeldOpen(config.log.access) as access_log,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
-        return runner.run(Supervisor(configuration, access_log, turns).run())
+        return runner.run(Supervisor(configuration, access_log, turns, predecessor).run())

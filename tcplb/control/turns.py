@@ -68,6 +68,12 @@ class Turns:
         """Make new turns; processes that are given the descriptor share them."""
         return cls(shared_file("tcplb turns", 2))
 
+    @classmethod
+    def adopt(cls, descriptor: int) -> Turns:
+        """Share the turns of the process that has handed this descriptor over."""
+        os.set_inheritable(descriptor, False)
+        return cls(descriptor)
+
     def close(self) -> None:
         """Close the file: this process writes to neither log any more."""
         os.close(self.descriptor)

@@ -167,7 +167,7 @@ class Worker:
                 self._plane.move(listener, frontend)
             else:
                 self._plane.close(self._listening.pop(key))
-        self._channel.send(Reloaded(plan.generation))
+        self._channel.send(Reloaded(plan.generation, leaving=self._service.leaving()))
 
     async def _answer(self, ask: Ask) -> None:
         sessions = self._plane.sessions

@@ -83,9 +83,10 @@ class Frontend:
 
     def drop_ended(self) -> None:
         """Let go of those before that have no session any more."""
-        last = self
-        while last.before is not None:
-            if last.before.active:
-                last = last.before
-            else:
-                last.before = last.before.before
+        last, before = self, self.before
+        while before is not None:
+            if before.active:
+                last.before = before
+                last = before
+            before = before.before
+        last.before = None

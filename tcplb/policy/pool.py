@@ -385,6 +385,10 @@ class Pool:
         """Return the number of leases out on `backend`, in all processes that share them."""
         return self._occupancy.active(self._places[backend.name].position)
 
+    def active_beside(self, lease: Lease) -> int:
+        """Return the same of the backend of `lease`, which need not be in this pool any more."""
+        return self._occupancy.active(lease.position)
+
     def state(self, backend: Backend) -> State:
         """Return what passive health says of `backend`."""
         return self._places[backend.name].health.tracker.state

@@ -73,8 +73,9 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
-        # Whatever the kernel does not take at once is waited for, and so has a deadline.
-        self._wire.set_write_buffer_limits(high=0)
+        # Whatever the kernel does not take at once is waited for, and so has a deadline. Not 0: a
+        # transport with TLS pauses as soon as there are as many bytes as that, which always are.
+        self._wire.set_write_buffer_limits(high=1, low=0)
         super().connection_made(transport)
         self._cut_off_in(self._deadlines.idle)
 

@@ -186,7 +186,7 @@ class StateChange(_Request):
 class WeightChange(_Request):
     """Give a backend another weight."""
 
-    weight: Annotated[int, BeforeValidator(_to_whole), Field(ge=0, le=256)]
+    weight: Annotated[int, Field(ge=0, le=256), BeforeValidator(_to_whole)]
 
 
 class NewBackend(_Request):

@@ -46,7 +46,8 @@ def check_target(request: web.BaseRequest) -> None:
 
 def body_of(request: web.Request) -> bytes:
     """The body of a request, as far as it was read."""
-    return request[_BODY] if _BODY in request else b""
+    content: bytes = request.get(_BODY, b"")
+    return content
 
 
 def is_unread(request: web.Request) -> bool:

@@ -1,0 +1,60 @@
+"""Watches the settings file, if that is wanted, and says when it has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+INTERVAL = 1.0
+"""Seconds between two looks at the file."""
+
+_Look = tuple[int, int, int] | None
+
+
+class Watch:
+    """Calls `changed` whenever the file has another content, as far as its metadata tell.
+
+    A file that is being written has another size a moment later: it is taken only when two looks
+    have seen the same. That it is gone is no change: editors take a file away and put it back.
+    """
+
+    def __init__(self, file: Path | None, changed: Callable[[], None]) -> None:
+        """Prepare to watch `file`; without one there is nothing to do."""
+        self._file = file
+        self._changed = changed
+        self._task: asyncio.Task[None] | None = None
+
+    def set(self, *, on: bool) -> None:
+        """Begin to watch, or end."""
+        if on and self._task is None and self._file is not None:
+            self._task = asyncio.create_task(self._watch(self._file), name="watch")
+        elif not on and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def close(self) -> None:
+        """Watch no more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self, file: Path) -> None:
+        known = before = _look(file)
+        while True:
+            await asyncio.sleep(INTERVAL)
+            now = _look(file)
+            if now == before and now not in (known, None):
+                known = now
+                self._changed()
+            before = now
+
+
+def _look(file: Path) -> _Look:
+    try:
+        status = os.stat(file)  # noqa: PTH116 - a look at nothing else
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
