@@ -79,6 +79,7 @@ def tcplb(engine: str, *flags: str, log: bool = True) -> Callable[[Place], Launc
         backends = [f"--backend=127.0.0.1:{port}" for port in place.backends]
         serve = [sys.executable, "-m", "tcplb", "serve", f"--listen=127.0.0.1:{place.port}"]
         settings = [f"--engine={engine}", f"--access-log={access_log}", "--drain-timeout=1s"]
+        settings.append("--admin-bind=none")  # there may be another tcplb that has the usual one
         return Launch([*serve, *backends, *settings, *flags])
 
     return prepare

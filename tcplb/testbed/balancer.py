@@ -127,6 +127,7 @@ class Balancer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return [
             *("--listen", f"{host}:{port}"),
+            *("--admin-bind", "none"),  # there may be another tcplb that has the usual one
             *(word for backend in self._backends for word in ("--backend", backend)),
             *("--strategy", self.strategy),
             *("--log-format", "json"),
