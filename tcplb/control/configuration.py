@@ -35,9 +35,9 @@ class Proposal:
     settings: Settings
     changes: RuntimeChanges
     config: Config
-    """Both together."""
+    """Both together, as far as that can come into force without a restart."""
     difference: Difference
-    """What they change of what is in force."""
+    """What they change of what is in force, what takes a restart included."""
     notes: tuple[str, ...] = ()
     """What becomes of changes that do not fit any more, in words."""
 
@@ -70,18 +70,22 @@ class Configuration:
         settings = self.source.load(self.source.file)
         before = RuntimeChanges() if discard_changes else self.changes
         changes, dropped = before.rebased(settings.config)
-        return self._proposal(settings, changes, dropped)
+        wanted = changes.apply_to(settings.config)
+        # What waits for a restart is named each time.
+        changed = difference(self.config, wanted)
+        return Proposal(settings, changes, self._as_far_as_possible(wanted), changed, dropped)
 
     def propose_change(self, change: RuntimeChange) -> Proposal:
         """Add a runtime change. Raises ChangeError if it makes no sense."""
         changes = self.changes.with_change(change, self.settings.config)
-        return self._proposal(self.settings, changes)
+        config = self._as_far_as_possible(changes.apply_to(self.settings.config))
+        return Proposal(self.settings, changes, config, difference(self.config, config))
 
-    def _proposal(
-        self, settings: Settings, changes: RuntimeChanges, notes: tuple[str, ...] = ()
-    ) -> Proposal:
-        config = changes.apply_to(settings.config)
-        return Proposal(settings, changes, config, difference(self.config, config), notes)
+    def _as_far_as_possible(self, wanted: Config) -> Config:
+        """Return `wanted`, but for what takes a restart to come into force."""
+        fixed = {"access": self.config.log.access, "format": self.config.log.format}
+        log = wanted.log.model_copy(update=fixed)
+        return wanted.model_copy(update={"log": log, "admin": self.config.admin})
 
     def take_over(self, proposal: Proposal) -> None:
         """Let it be in force."""
@@ -93,7 +97,8 @@ class Configuration:
 
     def runtime_difference(self) -> Difference:
         """Return what the runtime changes make of the settings that were loaded."""
-        return difference(self.settings.config, self.config)
+        loaded = self.settings.config
+        return difference(loaded, self.changes.apply_to(loaded))
 
     def save(self) -> list[str]:
         """Write the runtime changes into the file; return them in words.

@@ -111,8 +111,7 @@ class Drains:
             await self._crew.ask(CloseBackend(drain.pool, drain.backend, drain.window))
             self._tell(
                 drain,
-                f"has had its time: the {drain.left} connections that are left are closed within "
-                f"{drain.window:g} s",
+                f"has had its time: what is left ({drain.left}) is closed within {drain.window:g} s",
             )
 
     def _tell(self, drain: Drain, what: str) -> None:

@@ -57,7 +57,7 @@ class Operator:
             try:
                 proposal = self.configuration.propose_reload(discard_changes=discard_changes)
                 if not dry_run:
-                    await self._carry_out(proposal)
+                    await self._carry_out(proposal, "reloaded")
             except TcplbError as error:
                 if not dry_run:
                     self._failed("reload", error)
@@ -72,7 +72,7 @@ class Operator:
         async with self._turn:
             proposal = self.configuration.propose_change(change)
             try:
-                await self._carry_out(proposal)
+                await self._carry_out(proposal, "changed at run time")
             except TcplbError as error:
                 self._failed(str(change), error)
                 raise
@@ -98,7 +98,7 @@ class Operator:
         await self._watch.close()
         await self.drains.close()
 
-    async def _carry_out(self, proposal: Proposal) -> None:
+    async def _carry_out(self, proposal: Proposal, what: str) -> None:
         before = self._serving.config
         late = await self._serving.apply(proposal.config)
         self.configuration.take_over(proposal)
@@ -106,16 +106,16 @@ class Operator:
         self._watch.set(on=proposal.config.watch)
         self.reloads.succeeded += 1
         self.reloads.last_at, self.reloads.last_error = time.time(), None
-        self._report(proposal, late)
+        self._report(what, proposal, late)
         known = {listener.bind for listener in before.listeners}
         for listener in proposal.config.listeners:
             if listener.bind not in known:
                 self._serving.report(listener)
 
-    def _report(self, proposal: Proposal, late: list[str]) -> None:
+    def _report(self, what: str, proposal: Proposal, late: list[str]) -> None:
         """Say what has changed, one line each."""
         changes = proposal.difference.changes
-        summary = f"reloaded: {len(changes) or 'no'} change{'' if len(changes) == 1 else 's'}"
+        summary = f"{what}: {len(changes) or 'no'} change{'' if len(changes) == 1 else 's'}"
         log.info(summary)
         self._serving.events.add("reload", summary)
         for change in changes:

@@ -62,6 +62,7 @@ class Connection(web.RequestHandler):
             max_headers=_MOST_HEADERS,
             # A small body that is large when unpacked is no request of a client of ours either.
             auto_decompress=False,
+            access_log=None,
         )
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the connection is over."""
@@ -89,7 +90,8 @@ class Connection(web.RequestHandler):
         self._lost()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_idle:
+        # aiohttp calls this with nothing, too, to parse what it has kept.
+        if data and self._is_idle:
             self._is_idle = False
             self._cut_off_in(self._deadlines.request)
         super().data_received(data)
