@@ -109,10 +109,8 @@ class Drains:
         elif drain.deadline is not None and time.time() >= drain.deadline and not drain.closing:
             drain.closing = True
             await self._crew.ask(CloseBackend(drain.pool, drain.backend, drain.window))
-            self._tell(
-                drain,
-                f"has had its time: what is left ({drain.left}) is closed within {drain.window:g} s",
-            )
+            left = f"what is left ({drain.left}) is closed within {drain.window:g} s"
+            self._tell(drain, f"has had its time: {left}")
 
     def _tell(self, drain: Drain, what: str) -> None:
         log.info("%s %s", drain, what)

@@ -98,7 +98,15 @@ class Acceptor:
         self._open.add(client)
         task = self._loop.create_task(self._connect(client), name="admin connection")
         self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+
+        def begun(task: asyncio.Task[None]) -> None:
+            self._beginning.discard(task)
+            # A task that is cancelled before its first step runs nothing of its coroutine.
+            if task.cancelled():
+                self._open.discard(client)
+                client.close()
+
+        task.add_done_callback(begun)
 
     def _turn_away(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
@@ -120,7 +128,3 @@ class Acceptor:
             # A handshake that failed is the client's business, and no news.
             self._open.discard(client)
             client.close()
-        except asyncio.CancelledError:
-            self._open.discard(client)
-            client.close()
-            raise

@@ -61,6 +61,8 @@ def in_words(address: AdminAddress, timeout: float) -> Iterator[None]:
         raise _no_connection(where, f"no answer within {timeout:g} s") from error
     except TimeoutError as error:
         raise UnreachableError(f"{where} has said nothing for {timeout:g} s") from error
+    except aiohttp.ServerDisconnectedError as error:
+        raise UnreachableError(f"{where} has hung up without an answer{_hint(address)}") from error
     except aiohttp.ClientResponseError as error:
         raise UnreachableError(stranger(address)) from error
     except (aiohttp.ClientError, OSError) as error:
@@ -89,8 +91,11 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
 
 def stranger(address: AdminAddress) -> str:
     """Return that somebody else has answered."""
-    hint = "" if address.tls or address.path else "; does it want https://?"
-    return f"{address.text} does not answer like an admin port of tcplb{hint}"
+    return f"{address.text} does not answer like an admin port of tcplb{_hint(address)}"
+
+
+def _hint(address: AdminAddress) -> str:
+    return "" if address.tls or address.path else "; does it want https://?"
 
 
 def refusal(status: int, kind: str, text: str, address: AdminAddress, token: Token) -> TcplbError:

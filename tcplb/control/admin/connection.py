@@ -62,7 +62,7 @@ class Connection(web.RequestHandler):
             max_headers=_MOST_HEADERS,
             # A small body that is large when unpacked is no request of a client of ours either.
             auto_decompress=False,
-            access_log=None,
+            access_log=None,  # type: ignore[arg-type]  # it says Logger, and means this too
         )
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the connection is over."""

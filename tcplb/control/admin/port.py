@@ -9,7 +9,7 @@ from typing import Self
 
 from tcplb.config.admin import NO_ADMIN, AdminConfig
 from tcplb.control.admin.balancer import Balancer
-from tcplb.control.admin.listening import bound_to, open_admin_socket
+from tcplb.control.admin.listening import bound_to, open_admin_socket, tls_context
 from tcplb.control.admin.server import AdminServer
 from tcplb.control.admin.token import TokenError, find_or_make_token, token_path
 from tcplb.control.metrics import Metrics
@@ -45,6 +45,24 @@ def open_port(config: AdminConfig, given: int | None = None) -> socket | None:
         return None
 
 
+def find_token(config: AdminConfig, sock: socket | None) -> str | None:
+    """Return what changes need at the port that `sock` is; None if there is to be no port.
+
+    If the usual place cannot be used, tcplb does without the port, and says so. Raises TokenError
+    if a token that was asked for cannot be used, and BindError if the TLS files cannot.
+    """
+    if sock is None:
+        return None
+    tls_context(config)
+    try:
+        return find_or_make_token(config, bound_to(sock), os.environ)
+    except TokenError as error:
+        if config.model_fields_set:
+            raise
+        log.warning("there is no admin port: %s", error)
+        return None
+
+
 def _is_bound_as_wanted(sock: socket, config: AdminConfig) -> bool:
     bound = bound_to(sock)
     host, _, port = config.bind.rpartition(":")
@@ -52,37 +70,32 @@ def _is_bound_as_wanted(sock: socket, config: AdminConfig) -> bool:
 
 
 class AdminPort:
-    """The admin port from when the balancer serves until it has drained; or none, if none can be.
-
-    Entering it raises TokenError if a token that was asked for cannot be used, and BindError if the
-    TLS files cannot.
-    """
+    """The admin port from when the balancer serves until it has drained; or none, if none can be."""
 
     def __init__(
-        self, config: AdminConfig, sock: socket | None, serving: Serving, operator: Operator
+        self,
+        config: AdminConfig,
+        sock: socket | None,
+        token: str | None,
+        serving: Serving,
+        operator: Operator,
     ) -> None:
-        """Prepare to serve on `sock`, if there is one; it stays the caller's."""
+        """Prepare to serve on `sock`, if there is one and a token; it is closed with the port."""
         self._config = config
         self._sock = sock
+        self._token = token
         self._balancer = Balancer(serving, operator)
         self._metrics = Metrics(serving, operator)
         self._server: AdminServer | None = None
 
     async def __aenter__(self) -> Self:
         """Serve."""
-        if self._sock is None:
+        if self._sock is None or self._token is None:
             return self
         config, bind = self._config, bound_to(self._sock)
-        try:
-            token = find_or_make_token(config, bind, os.environ)
-        except TokenError as error:
-            if config.model_fields_set:
-                raise
-            log.warning("there is no admin port: %s", error)
-            return self
         copy = self._sock.dup()
         self._server = AdminServer(
-            self._balancer, config, token=token, metrics=self._metrics.text, sock=copy
+            self._balancer, config, token=self._token, metrics=self._metrics.text, sock=copy
         )
         await self._server.start()
         path = token_path(config, bind, os.environ)
@@ -92,8 +105,7 @@ class AdminPort:
 
     async def __aexit__(self, *_: object) -> None:
         """Close it."""
-        if self._server is not None:
-            await self._server.close()
+        await self._close(handed_over=False)
 
     def say_draining(self) -> None:
         """Let /readyz say no from now on."""
@@ -101,6 +113,11 @@ class AdminPort:
 
     async def hand_over(self) -> None:
         """Leave the port to another process, which has it already."""
+        await self._close(handed_over=True)
+
+    async def _close(self, *, handed_over: bool) -> None:
+        if self._sock is not None:
+            self._sock.close()  # first: a Unix socket that anybody has open is not removed
         if self._server is not None:
-            await self._server.close(handed_over=True)
+            await self._server.close(handed_over=handed_over)
             self._server = None

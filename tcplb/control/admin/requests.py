@@ -120,6 +120,8 @@ async def _read_bytes(request: web.Request) -> bytes:
         content = await request.read()
     except web.RequestPayloadError:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is not valid HTTP") from None
+    except ConnectionError:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "the client left within the body") from None
     connection_of(request).request_is_read()
     request[_BODY] = content
     return content

@@ -106,11 +106,9 @@ class Security:
         """Refuse who may not even look."""
         if self._reading_is_free or request.path in _FOR_ORCHESTRATORS:
             return
-        # A browser asks its user for a password and can send it with whatever a page loads.
-        passwords = [_bearer(request)]
-        if request.method in _READING:
-            passwords.append(_password(request))
-        self._check_token(passwords, 'Bearer, Basic realm="tcplb", charset="UTF-8"')
+        # A browser asks its user for a password, and sends it with whatever the page loads.
+        given = [_bearer(request), _password(request)]
+        self._check_token(given, 'Bearer, Basic realm="tcplb", charset="UTF-8"')
 
     def check_operator(self, request: web.BaseRequest) -> None:
         """Refuse who may not change anything."""
