@@ -46,7 +46,7 @@ def test_a_shell_that_is_known_is_needed(arguments: tuple[str, ...]) -> None:
     ("words", "offers"),
     [
         ("tcplb s", ["serve", "simulate"]),
-        ("tcplb c", ["check", "completion", "config"]),
+        ("tcplb c", ["check", "completion", "config", "ctl"]),
         ("tcplb serve --stra", ["--strategy"]),
         ("tcplb serve --strategy ", [name.value for name in StrategyName]),
         ("tcplb config s", ["schema", "show"]),
