@@ -5,7 +5,7 @@ import { change, get, pathOf } from "./api.js";
 import { ask, Form } from "./dialogs.js";
 import { refresh } from "./feed.js";
 import { percent } from "./format.js";
-import { say } from "./store.js";
+import { say, state } from "./store.js";
 
 /** Let the connections of a backend end, and give it no new ones. */
 export function drain(backend) {
@@ -107,6 +107,10 @@ export function closeSession(session) {
 
 /** Write the runtime changes into the config file. */
 export async function save() {
+  if (state.status?.runtime_changes === 0) {
+    say("There are no runtime changes to save.");
+    return null;
+  }
   let difference;
   try {
     difference = await get("/config/diff");

@@ -7,5 +7,6 @@ import { condition, CONDITIONS } from "./backends.js";
 export function Badge({ backend }) {
   const word = condition(backend);
   const { sign, tone } = CONDITIONS[word];
-  return html`<span class="badge ${tone}"><span aria-hidden="true">${sign}</span> ${word}</span>`;
+  const parts = `${backend.mode}; checks: ${backend.checked}; connects: ${backend.passive}`;
+  return html`<span class="badge ${tone}" title=${parts}><span aria-hidden="true">${sign}</span> ${word}</span>`;
 }

@@ -37,7 +37,7 @@ export function Chart({ title, lines, times, now, events, format, dark }) {
   useEffect(() => {
     plot.current.setData(data.current, false);
     plot.current.setScale("x", { min: now - SECONDS_OF_ALL, max: now });
-  }, [now, times.length, events.length]);
+  }, [now, times.length, events.length, dark]);
   const place = placeOf(times, pointed.at);
   return html`<figure class="chart">
     <figcaption><h3>${title}</h3>

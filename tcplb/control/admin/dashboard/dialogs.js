@@ -35,8 +35,8 @@ function closed(entry) {
   if (place < 0) return;
   open.splice(place, 1);
   // The browser gives focus back by itself, but not to a button that was drawn anew meanwhile.
-  if (entry.opener?.isConnected) entry.opener.focus();
-  else document.querySelector("main").focus();
+  entry.opener?.focus();
+  if (document.activeElement === document.body) document.querySelector("main").focus();
   entry.resolve(entry.answer);
   changed();
 }

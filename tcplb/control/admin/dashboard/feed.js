@@ -129,8 +129,7 @@ async function attempt(ask) {
     await ask();
     changed();
   } catch (error) {
-    // The streams say if the balancer is gone or wants a token; a backend may just have been removed.
+    // The streams say if the balancer is gone; and a backend may just have been removed.
     if (error.status === undefined) console.error(error);
-    if (error.status === 404) refreshPools();
   }
 }

@@ -23,7 +23,8 @@ function Tools() {
   const changes = state.status?.runtime_changes ?? 0;
   return html`<div class="tools">
     <button onClick=${reload}>Reload…</button>
-    <button onClick=${save} disabled=${changes === 0}>Save changes${changes > 0 && ` (${changes})`}…</button>
+    <button onClick=${save} aria-disabled=${String(changes === 0)}>
+      Save changes${changes > 0 && ` (${changes})`}…</button>
     <${Token} />
     <label class="theme">Theme <select onChange=${(event) => choose(event.target.value)}>
       ${THEMES.map((each) => html`<option value=${each} selected=${each === theme()}>${each}</option>`)}

@@ -46,26 +46,13 @@ function seriesOf(names, size) {
   return Object.fromEntries(names.map((name) => [name, new Series(size)]));
 }
 
-const OF_ALL = [
-  "at",
-  "active",
-  "waiting",
-  "rate",
-  "turnedAway",
-  "errors",
-  "retries",
-  "up",
-  "down",
-  "latency",
-];
+const OF_ALL = ["at", "active", "waiting", "rate", "turnedAway", "errors", "up", "down", "latency"];
 const OF_ONE = ["opened", "rate", "errors", "latency", "bytes"];
 
 /** What the page remembers of the stream of statistics. */
 export class History {
   constructor() {
-    this.all = seriesOf(OF_ALL, SECONDS_OF_ALL);
-    this._backends = new Map();
-    this._previous = null;
+    this._forgetAll();
   }
 
   /** The series of one backend, or undefined if it is not known yet. */
@@ -73,21 +60,24 @@ export class History {
     return this._backends.get(keyOf(pool, name))?.series;
   }
 
-  /** Take the figures of a moment. Those that are not newer than the last ones are passed by. */
+  /** Take the figures of a moment. The same once more are passed by. */
   add(stats) {
+    // The clock was set back: what is known is of the future, and no chart goes there.
+    if (stats.at < this._previous?.at) this._forgetAll();
     const previous = this._previous;
     const seconds = previous === null ? NaN : stats.at - previous.at;
-    if (seconds <= 0) return;
+    if (seconds === 0) return;
     const grown = { errors: 0, connections: 0, connectSeconds: 0, up: 0, down: 0 };
     for (const figures of stats.backends) this._addBackend(figures, seconds, grown);
     this._forgetThoseNotIn(stats);
     this._addAll(stats, previous, seconds, grown);
-    this._previous = {
-      at: stats.at,
-      accepted: stats.accepted,
-      turned_away: stats.turned_away,
-      retries: stats.retries,
-    };
+    this._previous = stats;
+  }
+
+  _forgetAll() {
+    this.all = seriesOf(OF_ALL, SECONDS_OF_ALL);
+    this._backends = new Map();
+    this._previous = null;
   }
 
   _addBackend(figures, seconds, grown) {
@@ -131,7 +121,6 @@ export class History {
     for (const [name, total] of [
       ["rate", "accepted"],
       ["turnedAway", "turned_away"],
-      ["retries", "retries"],
     ]) {
       all[name].push(previous === null ? NaN : growth(stats[total], previous[total]) / seconds);
     }

@@ -30,8 +30,9 @@ export function Rows({ pool, rows, opened }) {
   const many = rows.length > MOST_AT_ONCE;
   const { first, last, above, below } = useWindow(frame, rows.length, many);
   const seen = rows.slice(first, last);
-  return html`<div ref=${frame} class=${many ? "frame windowed" : "frame"} role="region"
-    aria-label=${`Backends of ${pool.name}`} tabindex=${many ? 0 : -1}>
+  // What scrolls must be reached by the keyboard, and so have a name.
+  const scrolling = many ? { role: "region", "aria-label": `Backends of ${pool.name}`, tabindex: 0 } : {};
+  return html`<div ref=${frame} class=${many ? "frame windowed" : "frame"} ...${scrolling}>
     <table role="table" class="backends" aria-label=${`Backends of ${pool.name}`}
       aria-rowcount=${rows.length + 1}>
       <thead role="rowgroup"><tr role="row" aria-rowindex="1">

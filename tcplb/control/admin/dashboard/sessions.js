@@ -141,10 +141,14 @@ function Pager({ page, cursors, setCursors }) {
       ? `${count(first)} to ${count(first + page.sessions.length - 1)} of ${plural(page.total, "session")}`
       : "";
   return html`<p class="pager">
-    <button class="small" disabled=${cursors.length === 1} onClick=${() => setCursors(cursors.slice(0, -1))}
-      aria-label="Previous page of sessions">Previous</button>
-    <button class="small" disabled=${page.next === null}
-      onClick=${() => setCursors([...cursors, page.next])} aria-label="Next page of sessions">Next</button>
+    <${Turn} name="Previous" there=${cursors.length > 1} turn=${() => setCursors(cursors.slice(0, -1))} />
+    <${Turn} name="Next" there=${page.next !== null} turn=${() => setCursors([...cursors, page.next])} />
     <span class="hint">${told}</span>
   </p>`;
+}
+
+/** A button that is there even if its page is not: one that is disabled would lose the focus. */
+function Turn({ name, there, turn }) {
+  return html`<button class="small" aria-disabled=${String(!there)} onClick=${() => there && turn()}
+    aria-label=${`${name} page of sessions`}>${name}</button>`;
 }
