@@ -20,7 +20,7 @@ from tests.processes import WAIT, Running
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parent.parent
-PORTS = (8081, 8082, 8083, 8084, 9090)
+PORTS = (8081, 8082, 8083, 8084, 9090, 9091)
 BIN = Path(sys.executable).parent
 
 SERVERS = {
@@ -83,7 +83,10 @@ def _run(command: str, servers: ExitStack) -> str:
     command = command.removesuffix(" &")
     if command in ELSEWHERE:
         return ""
-    environment = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment = {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "TCPLB_ADMIN_BIND": "127.0.0.1:9091",  # which the other tests do without
+    }
     for start, ready in SERVERS.items():
         if command.startswith(start):
             server = servers.enter_context(Running(["bash", "-c", f"exec {command}"], environment))
