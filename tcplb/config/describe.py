@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 from tcplb.config.combinations import unused_by
-from tcplb.config.keypath import KeyPath, format_key
 from tcplb.config.models import Config
 from tcplb.config.settings import Settings
+from tcplb.config.toml_text import TomlText
 
 
 def to_toml(settings: Settings) -> str:
@@ -21,7 +19,8 @@ def to_toml(settings: Settings) -> str:
     written = settings.config.model_dump(mode="json", exclude_none=True)
     for pool in written["pools"].values():
         _leave_out_unused(pool.get("check", {}))
-    return "".join(_table(settings, (), written)).lstrip("\n")
+    text = TomlText(settings.origin_of, settings.origin_of)
+    return "".join(f"{line}\n" for line in text.lines(written)).lstrip("\n")
 
 
 def json_schema() -> dict[str, Any]:
@@ -40,39 +39,3 @@ def _leave_out_unused(check: dict[str, Any]) -> None:
     """Take out what the file must not have beside this type; it has its default."""
     for key in unused_by(check.get("type")):
         check.pop(key, None)
-
-
-def _table(settings: Settings, path: KeyPath, table: dict[str, Any]) -> Iterator[str]:
-    """The lines of a table: its own values first, as TOML wants it, then the tables in it."""
-    for key, value in table.items():
-        if not _holds_tables(value):
-            origin = settings.origin_of((*path, key))
-            yield f"{format_key(key)} = {_value(value)}  # {origin}\n"
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _headed(settings, (*path, key), value, "[{}]")
-        elif _holds_tables(value):
-            for index, entry in enumerate(value):
-                yield from _headed(settings, (*path, key, index), entry, "[[{}]]")
-
-
-def _headed(
-    settings: Settings, path: KeyPath, table: dict[str, Any], brackets: str
-) -> Iterator[str]:
-    if not all(_holds_tables(value) for value in table.values()):
-        name = ".".join(format_key(step) for step in path if isinstance(step, str))
-        yield f"\n{brackets.format(name)}  # {settings.origin_of(path)}\n"
-    yield from _table(settings, path, table)
-
-
-def _holds_tables(value: object) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(entry, dict) for entry in value)
-    return isinstance(value, dict)
-
-
-def _value(value: object) -> str:
-    # JSON's strings and numbers are TOML's too, but for DEL, which TOML wants escaped. So does a
-    # terminal, and more: whatever cannot be printed.
-    written = json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in written)

@@ -294,6 +294,7 @@ check_port = 0  # default
 [limits]  # default
 max_connections = 5  # TCPLB_MAX_CONNECTIONS
 drain_timeout = "30s"  # default
+upgrade_timeout = "1h"  # default
 
 [log]  # default
 access = "-"  # default
@@ -323,7 +324,7 @@ def fields_of(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def test_the_schema_describes_every_key() -> None:
     fields = fields_of(json_schema())
-    assert len(fields) == 87
+    assert len(fields) == 88
     assert [name for name, field in fields if not field.get("description")] == []
 
 

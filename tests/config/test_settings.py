@@ -66,7 +66,7 @@ def test_origins(load_text: LoadText, path: tuple[str | int, ...], origin: str) 
 
 def test_every_value_has_its_own_origin() -> None:
     assert set(load(None).origins.values()) == {"default"}
-    assert len(load(None).origins) == 103
+    assert len(load(None).origins) == 104
 
 
 def test_settings_are_frozen() -> None:
