@@ -96,7 +96,7 @@ class Pool:
         self._take_over(roster, self._roster)
         for name, place in before.items():
             if self._places.get(name) is not place:
-                _retire(place)
+                place.retire()
                 self._coming_back.discard(place)
         for backend in roster.backends:
             place = self._places[backend.name]
@@ -173,7 +173,7 @@ class Pool:
             place = places[backend.name]
             if exclude and backend.name in exclude:
                 continue
-            if not (place.usable or _admits(place.health, now, panics=panics)):
+            if not (place.usable or place.admits(now, panics=panics)):
                 if place.health.enabled:
                     wish.distrusted.append(place)
                 continue
@@ -396,13 +396,3 @@ class Pool:
     def health(self, backend: Backend) -> Health:
         """Return all that is thought of `backend`."""
         return self._places[backend.name].health
-
-
-def _retire(place: Place) -> None:
-    """See to it that nobody is sent there any more, by whatever reference is left."""
-    place.health.mode = Mode.DISABLED
-    place.usable = False
-
-
-def _admits(health: Health, now: float, *, panics: bool) -> bool:
-    return health.enabled if panics else health.admits(now)

@@ -8,6 +8,7 @@ from tcplb.policy.backend import Backend
 from tcplb.policy.health import Health
 from tcplb.policy.load import Load
 from tcplb.policy.strategy import Strategy
+from tcplb.policy.transition import Mode
 
 
 class Place:
@@ -42,6 +43,15 @@ class Place:
         """The part of its weight that is in force; less than 1 while it is coming back."""
         self.since = 0.0
         """When it began to come back."""
+
+    def admits(self, now: float, *, panics: bool) -> bool:
+        """Whether health lets a connection through; in a panic, verdicts do not count."""
+        return self.health.enabled if panics else self.health.admits(now)
+
+    def retire(self) -> None:
+        """See to it that nobody is sent there any more, by whatever reference is left."""
+        self.health.mode = Mode.DISABLED
+        self.usable = False
 
 
 class Tier:
