@@ -50,27 +50,41 @@ async def answer(question: Question, sessions: Mapping[int, Session]) -> Answer:
             return len(await _select(SessionFilter(pool=pool, backend=backend), sessions))
 
 
-async def close_slowly(order: CloseBackend, sessions: Mapping[int, Session]) -> None:
+async def close_slowly(
+    order: CloseBackend, sessions: Mapping[int, Session], goes_on: Callable[[], bool]
+) -> None:
     """Close the sessions of a backend one by one, so that its clients do not all come back at once.
 
-    Those that end by themselves meanwhile are left alone.
+    Those that end by themselves meanwhile are left alone, and so are all from when it no longer
+    `goes_on`.
     """
     wanted = SessionFilter(pool=order.pool, backend=order.backend)
     numbers = await _select(wanted, sessions)
-    for number in numbers:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for count, number in enumerate(numbers):
+        # By the clock: many small sleeps, each a little too long, would add up.
+        due = began + order.window * count / len(numbers)
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        if not goes_on():
+            return
         session = sessions.get(number)
         if session is not None:
             session.cancel(Termination.CLOSED)
-        await asyncio.sleep(order.window / len(numbers))
 
 
 async def _find(question: ListSessions, sessions: Mapping[int, Session]) -> Found:
-    numbers = await _select(question.wanted, sessions)
-    facts = (_facts(sessions[number]) for number in numbers if number in sessions)
-    after = question.after
-    page = [one for one in facts if after is None or (one.accepted_at, one.number) > after]
-    page.sort(key=lambda one: (one.accepted_at, one.number))
-    return Found(tuple(page[: question.limit]), len(numbers))
+    matches, after = _matcher(question.wanted), question.after
+    total, page = 0, list[tuple[float, int]]()
+    for some in _some_at_a_time(list(sessions)):
+        found = [sessions[number] for number in some if number in sessions]
+        places = [(one.record.accepted_at, one.number) for one in found if matches(one)]
+        total += len(places)
+        page += [place for place in places if after is None or place > after]
+        page = sorted(page)[: question.limit]
+        await asyncio.sleep(0)
+    facts = (_facts(sessions[number]) for _, number in page if number in sessions)
+    return Found(tuple(facts), total)
 
 
 async def _select(wanted: SessionFilter, sessions: Mapping[int, Session]) -> list[int]:

@@ -188,14 +188,16 @@ class Crew:
 
     # -- questions ----------------------------------------------------------------------------
 
+    @property
+    def able(self) -> list[int]:
+        """The slots of the workers that can be asked."""
+        return [n for n, slot in self._slots.items() if slot.process and slot.process.ready_at]
+
     async def ask(
-        self, question: Question, workers: Iterable[int] | None = None
+        self, question: Question, workers: Collection[int] | None = None
     ) -> dict[int, Answer]:
         """Ask all workers, or some by their slots; return the answers of those that have one."""
-        able = [
-            slot.number for slot in self._slots.values() if slot.process and slot.process.ready_at
-        ]
-        asked = able if workers is None else [number for number in workers if number in able]
+        asked = [slot for slot in self.able if workers is None or slot in workers]
         return await self._questions.ask(asked, question)
 
     def tell(self, message: Message) -> None:

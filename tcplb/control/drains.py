@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from tcplb.config.models import Config
 from tcplb.control.crew import Crew
@@ -46,9 +47,19 @@ class Drain:
 class Drains:
     """All drains that are under way. While there is none, nothing is done."""
 
-    def __init__(self, crew: Crew, events: Events) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        events: Events,
+        *,
+        now: Callable[[], float] = time.time,
+        look: float = LOOK,
+    ) -> None:
+        """`now` gives seconds since the epoch, and `look` is how many are between two looks."""
         self._crew = crew
         self._events = events
+        self._now = now
+        self._interval = look
         self._drains: dict[Where, Drain] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -58,7 +69,7 @@ class Drains:
 
     def update(self, config: Config) -> None:
         """Follow what the settings in force say."""
-        now = time.time()
+        now = self._now()
         self._drains = {
             where: self._drains.get(where) or Drain(*where, since=now)
             for where in _draining(config)
@@ -68,10 +79,24 @@ class Drains:
     def set_timeout(self, pool: str, backend: str, timeout: float | None) -> None:
         """Close what is left of a drain's sessions so many seconds from now; None for never."""
         drain = self._drains[pool, backend]
-        drain.deadline = None if timeout is None else time.time() + timeout
+        drain.deadline = None if timeout is None else self._now() + timeout
         drain.window = WINDOW if timeout is None else min(WINDOW, timeout)
         drain.closing = drain.done = False
         self._look_after_them()
+
+    def to_json(self) -> list[Any]:
+        """Return the drains as JSON has them, for `adopt` of another process."""
+        return [
+            [drain.pool, drain.backend, drain.since, drain.deadline, drain.window]
+            for drain in self._drains.values()
+        ]
+
+    def adopt(self, told: Iterable[Any]) -> None:
+        """Go on with what `to_json` of another process has told, as far as it is still so."""
+        for pool, backend, since, deadline, window in told:
+            drain = self._drains.get((pool, backend))
+            if drain is not None:
+                drain.since, drain.deadline, drain.window = since, deadline, window
 
     async def close(self) -> None:
         """Look after them no more."""
@@ -93,20 +118,21 @@ class Drains:
                     await self._look(drain)
                 except Exception:
                     log.exception("internal error in the drain of %s", drain)
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(self._interval)
 
     async def _look(self, drain: Drain) -> None:
         wanted = SessionFilter(pool=drain.pool, backend=drain.backend)
-        answers = await self._crew.ask(ListSessions(wanted, after=None, limit=1))
+        asked = self._crew.able
+        answers = await self._crew.ask(ListSessions(wanted, after=None, limit=1), asked)
         found = [answer for answer in answers.values() if isinstance(answer, Found)]
         drain.left = sum(answer.total for answer in found)
         drain.oldest = min(
             (each.sessions[0].accepted_at for each in found if each.sessions), default=None
         )
-        if drain.left == 0:
+        if drain.left == 0 and len(found) == len(asked):  # or who has not answered may have some
             drain.done = True
             self._tell(drain, "is drained: no connection is left")
-        elif drain.deadline is not None and time.time() >= drain.deadline and not drain.closing:
+        elif drain.deadline is not None and self._now() >= drain.deadline and not drain.closing:
             drain.closing = True
             await self._crew.ask(CloseBackend(drain.pool, drain.backend, drain.window))
             left = f"what is left ({drain.left}) is closed within {drain.window:g} s"

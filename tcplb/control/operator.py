@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tcplb.config.changes import RuntimeChange
-from tcplb.config.runtime_change import target_of
+from tcplb.config.runtime_change import SetState, target_of
 from tcplb.control.configuration import Configuration, Proposal
 from tcplb.control.drains import Drains
 from tcplb.control.serving import Serving
 from tcplb.control.watch import Watch
-from tcplb.errors import ConfigError, TcplbError
+from tcplb.errors import ChangeError, ConfigError, TcplbError
 
 log = logging.getLogger("tcplb.reload")
 
@@ -46,6 +46,8 @@ class Operator:
         self._watch = Watch(configuration.source.file, reload_soon)
         self._watch.set(on=serving.config.watch)
         self._turn = asyncio.Lock()
+        self.why_not = ""
+        """Why nothing may be changed at the moment; empty if it may."""
 
     async def reload(self, *, dry_run: bool = False, discard_changes: bool = False) -> Proposal:
         """Load the settings again and serve by them; return what that has changed.
@@ -55,6 +57,7 @@ class Operator:
         """
         async with self._turn:
             try:
+                self._check_permission()
                 proposal = self.configuration.propose_reload(discard_changes=discard_changes)
                 if not dry_run:
                     await self._carry_out(proposal, "reloaded")
@@ -70,6 +73,7 @@ class Operator:
         If it drains a backend, `timeout` is how many seconds the sessions have that are open.
         """
         async with self._turn:
+            self._check_permission()
             proposal = self.configuration.propose_change(change)
             try:
                 await self._carry_out(proposal, "changed at run time")
@@ -77,7 +81,7 @@ class Operator:
                 self._failed(str(change), error)
                 raise
             pool, backend = target_of(change)
-            if self.drains.get(pool, backend) is not None:
+            if isinstance(change, SetState) and self.drains.get(pool, backend) is not None:
                 self.drains.set_timeout(pool, backend, timeout)
             self._serving.events.add("operator", str(change), pool=pool, backend=backend)
         return proposal
@@ -87,6 +91,9 @@ class Operator:
 
         Raises ChangeError and ConfigError.
         """
+        self._check_permission()
+        if self._turn.locked():
+            raise ChangeError("a reload or a change is under way: try again")
         saved = self.configuration.save()
         if saved:
             log.info("saved %d changes to %s", len(saved), self.configuration.source.file)
@@ -97,6 +104,10 @@ class Operator:
         """End what is under way."""
         await self._watch.close()
         await self.drains.close()
+
+    def _check_permission(self) -> None:
+        if self.why_not:
+            raise ChangeError(self.why_not)
 
     async def _carry_out(self, proposal: Proposal, what: str) -> None:
         before = self._serving.config

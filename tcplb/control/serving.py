@@ -37,7 +37,7 @@ from tcplb.control.sockets import SocketSets, endpoint
 from tcplb.control.turns import Turns
 from tcplb.control.user_function import load_functions
 from tcplb.dataplane.health_log import log_transition
-from tcplb.errors import ChangeError
+from tcplb.errors import BindError, ChangeError
 from tcplb.policy.transition import State, Transition
 
 RELOAD_TIME = 10.0
@@ -63,7 +63,7 @@ class Serving:
         self._generation = 0
 
     def __enter__(self) -> Self:
-        """Make what the workers share."""
+        """Make what the workers share. Raises BindError."""
         config = self.config
         with contextlib.ExitStack() as made:
             made.enter_context(contextlib.closing(self.sockets))
@@ -81,8 +81,7 @@ class Serving:
             self.board = Scoreboard.create(slots, layout)
             made.enter_context(contextlib.closing(self.board))
             self.sockets.add_given(self._opened.more)
-            while len(self.sockets) < wanted_workers(config):
-                self.sockets.open_another()
+            self._open_one_for_each(wanted_workers(config))
             self.crew = Crew(
                 self.plan, numbering, self.sockets, self.board, self._turns, events=self.events
             )
@@ -90,6 +89,13 @@ class Serving:
             self.prober = Prober(config.pools, self._checked, self._passed, rng=Random())
             self._made = made.pop_all()
         return self
+
+    def _open_one_for_each(self, workers: int) -> None:
+        try:
+            while len(self.sockets) < workers:
+                self.sockets.open_another()
+        except OSError as error:
+            raise BindError(f"no socket for each of {workers} workers: {error.strerror}") from error
 
     def __exit__(self, *_: object) -> None:
         """Let go of all that is left."""
@@ -150,9 +156,10 @@ class Serving:
     # -- look ---------------------------------------------------------------------------------
 
     def sockets_of(self, listener: ListenerConfig) -> list[socket]:
-        """Return the first socket of each address of a listener."""
+        """Return the first socket of each address of a listener; none while we drain."""
         numbers = self._addresses.of(listener)
-        return [sock for number, sock in self.sockets[0] if number in numbers]
+        first = self.sockets[0]
+        return [sock for number, sock in first if number in numbers and sock.fileno() >= 0]
 
     def named_sockets(self) -> Iterator[tuple[str, socket]]:
         """Return all listening sockets, each with its listener's name."""

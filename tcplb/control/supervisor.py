@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from socket import socket
 
 from tcplb import __version__
-from tcplb.control.admin.port import AdminPort, open_port
+from tcplb.control.admin.port import AdminPort, find_token, open_port
 from tcplb.control.application_log import ApplicationLog
 from tcplb.control.build import build_pool
 from tcplb.control.configuration import Configuration, Source
@@ -73,12 +73,19 @@ class Supervisor:
             admin = open_port(config.admin, before.admin if before else None)
             if admin is not None:
                 opened.enter_context(admin)
+            token = find_token(config.admin, admin)
             await self._start_up(serving, given)
             operator = Operator(self._configuration, serving, reload_soon=self._reload.set)
-            async with AdminPort(config.admin, admin, serving, operator) as port:
+            if before is not None:
+                operator.drains.adopt(before.drains)
+            async with (
+                AdminPort(config.admin, admin, token, serving, operator) as port,
+                self._looked_after(operator),
+            ):
                 self._begin()
                 async with self._running(serving, operator, admin):
                     await self._stop.wait()
+                operator.why_not = "tcplb is about to end: nothing is changed any more"
                 port.say_draining()
                 if self._successor is not None:
                     await port.hand_over()
@@ -116,6 +123,8 @@ class Supervisor:
 
     def _begin(self) -> None:
         """Tell whoever waits for it that we serve."""
+        if self._stop.is_set():
+            return  # somebody did not want us; a process before us goes on
         if self._predecessor is not None:
             self._notifier.main_pid(os.getpid())
         self._notifier.ready("serving")
@@ -126,11 +135,7 @@ class Supervisor:
         """Let the sessions end; return how many had to be cut off."""
         limits = serving.config.limits
         if self._successor is None:
-            self._notifier.stopping()
-            cut = await serving.crew.drain(limits.drain_timeout, self._force)
-            if self._predecessor is not None:
-                await self._predecessor.gone(limits.drain_timeout + GRACE)
-            return cut
+            return await self._drain_for_good(serving, limits.drain_timeout)
         hurry = asyncio.create_task(
             self._hurry(self._successor, limits.drain_timeout), name="hurry"
         )
@@ -139,6 +144,17 @@ class Supervisor:
         finally:
             hurry.cancel()
             await asyncio.gather(hurry, return_exceptions=True)
+
+    async def _drain_for_good(self, serving: Serving, timeout: float) -> int:
+        before = self._predecessor
+        if before is None or before.has_left:
+            self._notifier.stopping()
+        if before is None or not before.has_left:
+            return await serving.crew.drain(timeout, self._force)
+        before.ending()
+        cut = await serving.crew.drain(timeout, self._force)
+        await first_of(before.gone(), self._force.wait(), timeout=timeout + GRACE)
+        return cut
 
     async def _hurry(self, successor: Successor, timeout: float) -> None:
         """When the one that took over ends, this one is to end as well."""
@@ -157,7 +173,6 @@ class Supervisor:
         works = {
             "reload": self._reload_when_asked(operator),
             "upgrade": self._upgrade_when_asked(serving, operator, admin),
-            "watchdog": self._feed_watchdog(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
@@ -166,8 +181,18 @@ class Supervisor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await operator.close()
             await serving.prober.close()
+
+    @contextlib.asynccontextmanager
+    async def _looked_after(self, operator: Operator) -> AsyncIterator[None]:
+        """Do what goes on to the end: backends are drained, and the watchdog wants to be fed."""
+        watchdog = asyncio.create_task(self._feed_watchdog(), name="watchdog")
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+            await asyncio.gather(watchdog, return_exceptions=True)
+            await operator.close()
 
     async def _reload_when_asked(self, operator: Operator) -> None:
         """Reload whenever a signal asks for it; several at once are one."""
@@ -191,10 +216,13 @@ class Supervisor:
             await self._upgrade.wait()
             self._upgrade.clear()
             log.info("upgrade: starting the new process")
+            # It would never hear of what is changed from now on.
+            operator.why_not = "an upgrade is under way: try again"
             try:
                 successor = Successor.start(self._estate(serving, operator, admin))
                 await successor.ready()
             except UpgradeError as error:
+                operator.why_not = ""
                 _report_failed_upgrade(serving, error)
             else:
                 log.info("upgrade: pid %d has taken over", successor.pid)
@@ -207,11 +235,14 @@ class Supervisor:
             admin=admin,
             turns=self._turns.descriptor,
             changes=operator.configuration.changes,
+            drains=operator.drains.to_json(),
+            older=() if self._predecessor is None else self._predecessor.channels,
         )
 
     async def _feed_watchdog(self) -> None:
         interval = self._notifier.watchdog_interval
-        while interval is not None:
+        # Once there is a successor, it is that which has to be alive.
+        while interval is not None and self._successor is None:
             self._notifier.watchdog()
             await asyncio.sleep(interval)
 

@@ -10,15 +10,31 @@ from pathlib import Path
 INTERVAL = 1.0
 """Seconds between two looks at the file."""
 
-_Look = tuple[int, int, int] | None
+Look = tuple[int, int, int] | None
+"""Time, size and inode of a file; None if it is not there."""
 
 
-class Watch:
-    """Calls `changed` whenever the file has another content, as far as its metadata tell.
+class Looks:
+    """One look after the other at a file, and whether it has another content.
 
     A file that is being written has another size a moment later: it is taken only when two looks
     have seen the same. That it is gone is no change: editors take a file away and put it back.
     """
+
+    def __init__(self, first: Look) -> None:
+        self._known = self._before = first
+
+    def is_change(self, now: Look) -> bool:
+        """Whether the file has settled to be another one since the last time that it had."""
+        changed = now == self._before and now not in (self._known, None)
+        if changed:
+            self._known = now
+        self._before = now
+        return changed
+
+
+class Watch:
+    """Calls `changed` whenever the file has another content, as far as its metadata tell."""
 
     def __init__(self, file: Path | None, changed: Callable[[], None]) -> None:
         """Prepare to watch `file`; without one there is nothing to do."""
@@ -42,17 +58,15 @@ class Watch:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _watch(self, file: Path) -> None:
-        known = before = _look(file)
+        looks = Looks(look(file))
         while True:
             await asyncio.sleep(INTERVAL)
-            now = _look(file)
-            if now == before and now not in (known, None):
-                known = now
+            if looks.is_change(look(file)):
                 self._changed()
-            before = now
 
 
-def _look(file: Path) -> _Look:
+def look(file: Path) -> Look:
+    """Return what tells one content of a file from another."""
     try:
         status = os.stat(file)  # noqa: PTH116 - a look at nothing else
     except OSError:

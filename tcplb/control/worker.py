@@ -53,7 +53,7 @@ from tcplb.dataplane.health_log import log_transition
 from tcplb.dataplane.listener import Listener
 from tcplb.dataplane.plane import DataPlane
 from tcplb.errors import LogFileError, StrategyError
-from tcplb.policy.transition import Transition
+from tcplb.policy.transition import Mode, Transition
 
 log = logging.getLogger("tcplb.server")
 
@@ -173,7 +173,17 @@ class Worker:
         sessions = self._plane.sessions
         self._channel.send(Answered(ask.number, await answer(ask.question, sessions)))
         if isinstance(ask.question, CloseBackend):
-            await close_slowly(ask.question, sessions)
+            pool, backend = ask.question.pool, ask.question.backend
+            await close_slowly(ask.question, sessions, lambda: not self._enabled(pool, backend))
+
+    def _enabled(self, pool_name: str, backend: str) -> bool:
+        """Whether a backend is there to be used: perhaps again, since it was drained."""
+        return any(
+            place.name == backend and mode is Mode.ENABLED
+            for pool in self._plan.pools
+            if pool.name == pool_name
+            for place, mode in zip(pool.backends, pool.modes, strict=True)
+        )
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

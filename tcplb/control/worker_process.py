@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tcplb.control.channel import Channel
+from tcplb.control.given_sockets import clean_environment
 from tcplb.control.inherited import DEAF_TO, Inherited
 from tcplb.control.messages import (
     Drain,
@@ -23,6 +25,7 @@ from tcplb.control.messages import (
     Reload,
     Reloaded,
 )
+from tcplb.control.notify import without_notify
 from tcplb.control.plan import Plan, working_directory
 
 START_TIME = 30.0
@@ -166,6 +169,8 @@ def _spawn(given: Inherited) -> subprocess.Popen[bytes]:
             [sys.executable, *_path_flags(), "-m", "tcplb.control.worker", *given.arguments()],
             stdin=subprocess.DEVNULL,
             pass_fds=given.descriptors,
+            # What says who we are to the service manager is about this process alone.
+            env=without_notify(clean_environment(os.environ)),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
