@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tcplb.config.changes import RuntimeChange, RuntimeChanges
@@ -103,10 +103,12 @@ class Configuration:
     def save(self) -> list[str]:
         """Write the runtime changes into the file; return them in words.
 
-        They are settings from then on. Raises ChangeError and ConfigError; nothing is changed then.
+        They are settings from then on. What else somebody has changed in the file stays for the
+        next reload. Raises ChangeError and ConfigError; nothing is changed then.
         """
         saved = [str(change) for change in self.changes]
         save(self.source.file, self.changes, lambda path: self.source.load(path).config)
-        proposal = self.propose_reload()
-        self.settings, self.changes = proposal.settings, proposal.changes
+        config = self.changes.apply_to(self.settings.config)
+        self.settings = replace(self.settings, config=config)
+        self.changes = RuntimeChanges()
         return saved

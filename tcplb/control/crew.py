@@ -171,20 +171,11 @@ class Crew:
 
         After `timeout` seconds they are not waited for any longer.
         """
-
-        def done() -> bool:
-            return all(slot.process is None or self._is_up_to_date(slot.process) for slot in slots)
-
+        generation = self._plan.generation
         slots = [slot for slot in self._slots.values() if slot.ready]
-        await first_of(self._until(done), timeout=timeout)
-        return [
-            f"{slot.name} does not go by it yet"
-            for slot in slots
-            if slot.process is not None and not self._is_up_to_date(slot.process)
-        ]
-
-    def _is_up_to_date(self, process: WorkerProcess) -> bool:
-        return process.applied >= self._plan.generation
+        has_answered = self._until(lambda: all(slot.has_tried(generation) for slot in slots))
+        await first_of(has_answered, timeout=timeout)
+        return [trouble for slot in slots if (trouble := slot.trouble_with(generation))]
 
     # -- questions ----------------------------------------------------------------------------
 

@@ -49,6 +49,19 @@ class Slot:
         if self.process is not None:
             self.process.reload(plan)
 
+    def has_tried(self, generation: int) -> bool:
+        """Whether the worker, if there is one, has heard of the plan and done what it can."""
+        return self.process is None or self.process.applied >= generation
+
+    def trouble_with(self, generation: int) -> str:
+        """Return in words why the worker does not go by the plan; empty if it does."""
+        if self.process is None:
+            return ""
+        if not self.has_tried(generation):
+            return f"{self.name} does not go by it yet"
+        failure = self.process.reload_failure
+        return f"{self.name} goes on by the settings of before: {failure}" if failure else ""
+
     def send(self, message: Message, sock: socket | None = None) -> None:
         """Tell the worker something, if there is one."""
         if self.process is not None:

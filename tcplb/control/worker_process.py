@@ -68,7 +68,9 @@ class WorkerProcess:
         self.generation = generation
         """The plan that it was given last."""
         self.applied = generation
-        """The plan that it goes by, as far as it has said so."""
+        """The last plan that it has gone over to, or tried to."""
+        self.reload_failure = ""
+        """Why it still goes by the one before that, if it does."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -132,8 +134,9 @@ class WorkerProcess:
                     self._alarm.cancel()
             case Failed(reason):
                 self.failure = reason
-            case Reloaded(generation):
+            case Reloaded(generation, failure):
                 self.applied = generation
+                self.reload_failure = failure
             case Draining(open_sessions):
                 self.open_sessions = open_sessions
             case Ended(cut):

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tcplb.control.claims import SharedCount, SharedOccupancy, SharedSeats
 from tcplb.control.scoreboard import Layout, Scoreboard
@@ -37,17 +39,25 @@ def test_without_a_limit_all_are_counted(board: Scoreboard) -> None:
     assert counts[0].total() == 100
 
 
+def occupancy(
+    board: Scoreboard, slot: int, *positions: int, pool: int | None = None
+) -> SharedOccupancy:
+    made = SharedOccupancy(board, slot, pool)
+    made.cover(positions)
+    return made
+
+
 def test_each_backend_of_each_pool_is_counted_by_itself(board: Scoreboard) -> None:
-    one = [SharedOccupancy(board, slot, first=0, backends=2) for slot in (0, 1)]
-    other = SharedOccupancy(board, 2, first=2, backends=1)
+    one = [occupancy(board, slot, 0, 1) for slot in (0, 1)]
+    other = occupancy(board, 2, 2)
     assert [one[0].try_enter(1, 2), one[1].try_enter(1, 2), one[0].try_enter(1, 2)] == [
         True,
         True,
         False,
     ]
-    assert other.try_enter(0, 1)
-    assert not other.try_enter(0, 1)
-    assert [one[0].active(0), one[0].active(1), other.active(0)] == [0, 2, 1]
+    assert other.try_enter(2, 1)
+    assert not other.try_enter(2, 1)
+    assert [one[0].active(0), one[0].active(1), other.active(2)] == [0, 2, 1]
     one[1].leave(1)
     assert one[0].try_enter(1, 2)
     assert one[1].active(1) == 2
@@ -60,8 +70,18 @@ def test_seats_are_those_of_all_workers(board: Scoreboard) -> None:
     assert mine.try_take()
 
 
+def test_seats_that_are_adopted_count_be_there_room_or_not(board: Scoreboard) -> None:
+    mine, others = (SharedSeats(board.seats(), slot, 2) for slot in (0, 3))
+    mine.adopt(5)
+    assert list(board.seats()) == [5, 0, 0, 0, 0]
+    assert not others.try_take()
+    mine.adopt(-4)
+    assert others.try_take()
+    assert not others.try_take()
+
+
 def test_the_total_of_a_pool_is_counted_if_that_is_wanted(board: Scoreboard) -> None:
-    one = [SharedOccupancy(board, slot, first=0, backends=2, pool=0) for slot in (0, 1)]
+    one = [occupancy(board, slot, 0, 1, pool=0) for slot in (0, 1)]
     one[0].try_enter(0, 1)
     assert not one[1].try_enter(0, 1)
     one[1].try_enter(1, 0)
@@ -69,14 +89,79 @@ def test_the_total_of_a_pool_is_counted_if_that_is_wanted(board: Scoreboard) -> 
     assert sum(board.pool_active(0)) == 2
     one[0].leave(0)
     assert one[1].total() == 1
-    uncounted = SharedOccupancy(board, 2, first=0, backends=3)
+    uncounted = occupancy(board, 2, 0, 1, 2)
     uncounted.try_enter(2, 0)
     assert uncounted.total() == 2
     assert [one[0].total(), sum(board.pool_active(0))] == [1, 1]
 
 
+def test_a_total_begins_and_ends_with_those_who_are_inside(board: Scoreboard) -> None:
+    one = [occupancy(board, slot, 0, 1) for slot in (0, 1)]
+    for position in (0, 1, 1):
+        one[0].try_enter(position, 0)
+    one[1].try_enter(0, 0)
+    for each in one:
+        each.count_total(0)
+        each.count_total(0)  # it does so already
+    assert list(board.pool_active(0)) == [3, 1, 0, 0, 0]
+    one[0].leave(1)
+    one[0].count_total(None)
+    one[0].count_total(None)
+    assert list(board.pool_active(0)) == [0, 1, 0, 0, 0]
+    one[0].leave(0)
+    one[1].leave(0)
+    assert list(board.pool_active(0)) == [0] * 5
+    assert one[0].total() == 1
+
+
+def test_what_is_covered_again_goes_on_and_what_is_forgotten_begins_anew(
+    board: Scoreboard,
+) -> None:
+    one = occupancy(board, 0, 0, 1)
+    one.try_enter(1, 0)
+    one.cover([1, 2])
+    assert [one.active(number) for number in range(3)] == [0, 1, 0]
+    one.leave(1)
+    one.forget(1)
+    one.forget(1)
+    board.active(1)[0] = 7  # of another pool by now
+    assert one.total() == 0
+    one.cover([1])
+    assert one.active(1) == 7
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("enter"), st.integers(0, 2)),
+            st.tuples(st.just("leave"), st.integers(0, 2)),
+            st.tuples(st.just("total"), st.booleans()),
+        ),
+        max_size=40,
+    )
+)
+def test_a_total_is_the_sum_whenever_it_began(steps: list[tuple[str, int]]) -> None:
+    board = Scoreboard.create(1, Layout(3))
+    one = occupancy(board, 0, 0, 1, 2)
+    inside = [0, 0, 0]
+    counted = False
+    for verb, number in steps:
+        if verb == "total":
+            counted = bool(number)
+            one.count_total(0 if counted else None)
+        elif verb == "enter":
+            inside[number] += one.try_enter(number, 2)
+        elif inside[number]:
+            one.leave(number)
+            inside[number] -= 1
+        assert max(inside) <= 2
+        assert one.total() == sum(inside)
+        assert sum(board.pool_active(0)) == (sum(inside) if counted else 0)
+    board.close()
+
+
 def test_a_counter_follows_its_position(board: Scoreboard) -> None:
-    occupancies = [SharedOccupancy(board, slot, first=0, backends=2) for slot in (0, 1)]
+    occupancies = [occupancy(board, slot, 0, 1) for slot in (0, 1)]
     counter = occupancies[0].counter(1)
     occupancies[1].try_enter(1, 0)
     occupancies[0].try_enter(1, 0)

@@ -344,3 +344,122 @@ async def test_an_exception_in_a_check_stops_no_check(
     assert "could not be done" in record.getMessage()
     assert record.exc_info is not None
     assert fake.open == 0
+
+
+# -- other pools --------------------------------------------------------------------------------
+
+FAILS = CheckResult(False, "refused")
+
+
+async def down(fake: Fake, heard: Heard) -> None:
+    """Let the first three checks fail, and hold up those that follow."""
+    fake.results = [FAILS] * 3
+    fake.go_on.set()
+    await eventually(lambda: heard.states() == [Checked.DOWN])
+    fake.go_on.clear()
+
+
+async def test_what_is_new_is_checked_and_what_is_gone_is_not(fake: Fake) -> None:
+    heard = Heard()
+    fake.go_on.set()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"), named("b2"))) as prober:
+        await eventually(lambda: {"b1", "b2"} <= set(fake.begun))
+        prober.update({"web": pool(quick(), named("b2")), "api": pool(quick(), named("b3"))})
+        fake.begun.clear()
+        await eventually(lambda: fake.begun.count("b3") >= 2 and fake.begun.count("b2") >= 2)
+        assert "b1" not in fake.begun
+    assert {name for name, _, _ in heard.passes} == {"web", "api"}
+    assert heard.changes == []
+
+
+async def test_a_check_that_stays_the_same_is_not_disturbed(fake: Fake) -> None:
+    heard = Heard()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"))) as prober:
+        await eventually(lambda: fake.under_way == 1)
+        prober.update({"web": pool(quick(), named("b1", weight=7), named("b2"))})
+        await eventually(lambda: fake.under_way == 2)
+        assert fake.begun == ["b1", "b2"]
+
+
+async def test_one_under_way_of_what_is_gone_is_given_up(fake: Fake) -> None:
+    heard = Heard()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"))) as prober:
+        await eventually(lambda: fake.under_way == 1)
+        prober.update({})
+        await eventually(lambda: fake.open == 0)
+    assert heard.passes == []
+
+
+async def test_what_was_found_goes_on_by_other_numbers(fake: Fake) -> None:
+    heard = Heard()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"))) as prober:
+        await down(fake, heard)
+        prober.update({"web": pool(quick(rise=1), named("b1"))})
+        fake.results = [CheckResult(True, "fine"), *[FAILS] * 1000]  # by rise = 2 it stays down
+        fake.go_on.set()
+        await eventually(lambda: heard.states()[:2] == [Checked.DOWN, Checked.UP])
+
+
+@pytest.mark.parametrize("port", [0, 7])
+async def test_what_was_found_of_another_address_is_forgotten(fake: Fake, port: int) -> None:
+    """Even if the same port is checked for both."""
+    heard = Heard()
+
+    def at(address: str) -> PoolConfig:
+        return pool(quick(), BackendConfig(name="b1", address=address, check_port=port))
+
+    async with probing(heard, prepare=fake, web=at("127.0.0.1:1")) as prober:
+        await down(fake, heard)
+        prober.update({"web": at("127.0.0.1:2")})
+        fake.results = [FAILS] * 3
+        fake.go_on.set()
+        await eventually(lambda: heard.states() == [Checked.DOWN, Checked.DOWN])
+
+
+async def test_what_is_not_checked_any_more_is_up(fake: Fake) -> None:
+    heard = Heard()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"))) as prober:
+        await down(fake, heard)
+        prober.update({"web": pool(None, named("b1"))})
+        assert heard.states() == [Checked.DOWN, Checked.UP]
+        pool_name, news = heard.changes[-1]
+        assert (pool_name, news.backend) == ("web", "b1")
+        assert "it is not checked any more" in str(news)
+        prober.update({"web": pool(quick(), named("b1"))})  # and this is a new beginning
+        fake.results = [FAILS] * 3
+        fake.go_on.set()
+        await eventually(lambda: heard.states() == [Checked.DOWN, Checked.UP, Checked.DOWN])
+
+
+@pytest.mark.parametrize("left", [{}, {"web": pool(None, named("b2"))}], ids=["pool", "backend"])
+async def test_of_what_is_gone_nothing_is_said(fake: Fake, left: dict[str, PoolConfig]) -> None:
+    heard = Heard()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"))) as prober:
+        await down(fake, heard)
+        prober.update(left)
+        assert heard.states() == [Checked.DOWN]
+
+
+async def test_a_backend_is_disabled_and_enabled_by_other_settings(fake: Fake) -> None:
+    heard = Heard()
+    fake.go_on.set()
+    async with probing(heard, prepare=fake, web=pool(quick(), named("b1"), named("b2"))) as prober:
+        await eventually(lambda: "b1" in fake.begun)
+        prober.update({"web": pool(quick(), named("b1", state="disabled"), named("b2"))})
+        fake.begun.clear()
+        await eventually(lambda: fake.begun.count("b2") >= 3)
+        assert "b1" not in fake.begun
+        prober.update({"web": pool(quick(), named("b1", state="draining"), named("b2"))})
+        await eventually(lambda: "b1" in fake.begun)
+
+
+async def test_settings_that_come_before_the_start(fake: Fake) -> None:
+    heard = Heard()
+    prepare: Any = fake
+    prober = Prober({}, heard.changed, heard.passed, rng=Random(1), prepare=prepare)
+    prober.update({"web": pool(quick(), named("b1"))})
+    await asyncio.sleep(0)
+    assert fake.begun == []
+    prober.start()
+    await eventually(lambda: fake.begun == ["b1"])
+    await prober.close()

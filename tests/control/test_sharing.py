@@ -87,3 +87,30 @@ def test_its_replacement_gets_all_that_it_had(sharing: Sharing, sent: Sent) -> N
     assert [message for _, message, _ in sent] == [
         Listen(number, listener) for number in (0, 1) for listener in (0, 1)
     ]
+
+
+def test_the_sockets_of_new_addresses_go_to_those_who_accept_on_their_sets(
+    sharing: Sharing, sets: SocketSets, sent: Sent
+) -> None:
+    sharing.share_out([4, 7])
+    sent.clear()
+    sets.add(
+        [
+            (address, sock)
+            for address in (5, 6)
+            for sock in open_listening_sockets("127.0.0.1:0", "127.0.0.1", 0)
+        ]
+    )
+    sharing.offer([6])
+    assert sent == [(4, Listen(0, 6), dict(sets[0])[6]), (7, Listen(1, 6), dict(sets[1])[6])]
+    sent.clear()
+    sharing.share_out([4])  # whoever takes a set over gets what it has by now
+    assert [message for _, message, _ in sent] == [
+        *(Listen(1, address) for address in (0, 1, 5, 6)),
+        HandBack(1),
+    ]
+
+
+def test_nothing_is_offered_while_nobody_accepts(sharing: Sharing, sent: Sent) -> None:
+    sharing.offer([0])
+    assert sent == []

@@ -14,13 +14,22 @@ import uvloop
 
 from tcplb import __version__
 from tcplb.config.models import Config, ListenerConfig
+from tcplb.config.settings import Settings
+from tcplb.control.configuration import Configuration, Source
 from tcplb.control.logs import HeldOpen
 from tcplb.control.supervisor import Supervisor
 from tcplb.control.turns import Turns
 from tcplb.errors import BindError
 from tests.processes import WAIT, Running, echo_backends, port_of, tcplb
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
+SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
 CONFIG = """
 listeners = [
     {{ name = "front", bind = "127.0.0.1:0", pool = "web" }},
@@ -196,14 +205,18 @@ def test_a_supervisor_that_cannot_listen_leaves_no_socket_and_no_signal_handler(
                 ListenerConfig(name="second", bind=f"127.0.0.1:{second}"),
             )
         )
+        settings = Settings(config, {})
+        configuration = Configuration(Source(None, lambda _: settings), settings)
 
         async def run() -> None:
             loop = asyncio.get_running_loop()
             open_before = open_descriptors()
             with pytest.raises(BindError, match=rf"cannot listen on 127\.0\.0\.1:{second}: "):
-                await Supervisor(config, access_log, turns).run()
+                await Supervisor(configuration, access_log, turns).run()
             assert open_descriptors() <= open_before
-            assert [loop.remove_signal_handler(number) for number in SIGNALS] == [False] * 5
+            assert [loop.remove_signal_handler(number) for number in SIGNALS] == [False] * len(
+                SIGNALS
+            )
             socket.create_server(("127.0.0.1", first)).close()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -4,36 +4,16 @@ import time
 
 import pytest
 
-from tcplb.config.models import BackendConfig, Config, ListenerConfig, PoolConfig
-from tcplb.control.events import EVENT_CELLS, Events
+from tcplb.control.events import Events
 from tcplb.control.messages import Verdict
-from tcplb.control.plan import Limits, make_plan
 from tcplb.control.verdicts import Verdicts
 from tcplb.policy.transition import Checked, Mode, State, Transition
 
 
-def pool_config(*hosts: int) -> PoolConfig:
-    return PoolConfig(
-        backends=tuple(
-            BackendConfig(name=f"b{host}", address=f"10.0.0.{host}:80") for host in hosts
-        )
-    )
-
-
-PLAN = make_plan(
-    Config(
-        listeners=(ListenerConfig(name="a", bind=":80", pool="web"),),
-        pools={"web": pool_config(1, 2), "database": pool_config(2, 3)},
-    ),
-    Limits(each=7, total=None),
-    slots=2,
-)
-
-
 class Supervisor:
     def __init__(self) -> None:
-        self.events = Events(memoryview(bytearray(EVENT_CELLS * 8)).cast("q"))
-        self.verdicts = Verdicts(PLAN, self.events)
+        self.events = Events()
+        self.verdicts = Verdicts(self.events)
 
     def note(
         self, backend: str, state: Mode | Checked | State, *, pool: str = "web", at: float = 0.0
@@ -154,20 +134,76 @@ def test_what_is_in_force_may_be_told_while_more_is_noted() -> None:
 
 
 def test_every_change_is_an_event_be_it_in_force_or_not() -> None:
-    supervisor, began = Supervisor(), time.time()
+    supervisor = Supervisor()
     supervisor.note("b2", Checked.DOWN)
     supervisor.note("b2", Checked.UP)
     supervisor.note("b3", State.ON_TRIAL, pool="database")
     events = supervisor.events.after(0)
-    assert [(event.number, event.position, event.text) for event in events] == [
-        (1, 1, "pool web: backend b2 is down"),
-        (2, 1, "pool web: backend b2 is up"),
-        (3, 3, "pool database: backend b3 is on trial"),
+    assert [(event.kind, event.pool, event.backend, event.text) for event in events] == [
+        ("health", "web", "b2", "pool web: backend b2 is down"),
+        ("health", "web", "b2", "pool web: backend b2 is up"),
+        ("health", "database", "b3", "pool database: backend b3 is on trial"),
     ]
-    assert all(began - 0.001 <= event.time <= time.time() for event in events)
 
 
-def test_an_event_of_a_backend_that_is_not_in_the_plan_has_no_place() -> None:
+def test_it_says_why_a_backend_is_down() -> None:
     supervisor = Supervisor()
-    supervisor.note("b3", Checked.DOWN)  # it is in the other pool
-    assert [event.position for event in supervisor.events.after(0)] == [-1]
+    supervisor.note("b1", State.EJECTED)
+    assert supervisor.verdicts.down("web", "b1") is None
+    down = supervisor.note("b1", Checked.DOWN)
+    assert supervisor.verdicts.down("web", "b1") is down.transition
+    supervisor.note("b1", Checked.UP)
+    assert supervisor.verdicts.down("web", "b1") is None
+
+
+@pytest.mark.parametrize("end", [State.IN, State.EJECTED], ids=str)
+def test_a_trial_lasts_until_it_is_known_how_it_went(end: State) -> None:
+    supervisor = Supervisor()
+    supervisor.note("b1", State.EJECTED)
+    assert not supervisor.verdicts.on_trial("web", "b1")
+    supervisor.note("b1", State.ON_TRIAL)
+    supervisor.note("b1", Checked.DOWN)  # which is another matter
+    assert supervisor.verdicts.on_trial("web", "b1")
+    assert not supervisor.verdicts.on_trial("web", "b2")
+    supervisor.note("b1", end)
+    assert not supervisor.verdicts.on_trial("web", "b1")
+
+
+def test_ejections_are_counted() -> None:
+    supervisor = Supervisor()
+    assert supervisor.verdicts.ejections("web", "b1") == 0
+    for state in (State.EJECTED, State.ON_TRIAL, State.EJECTED, State.IN, Checked.DOWN):
+        supervisor.note("b1", state)
+    supervisor.note("b1", State.EJECTED, pool="database")
+    assert supervisor.verdicts.ejections("web", "b1") == 2
+
+
+def test_of_one_that_is_gone_nothing_is_kept_and_of_the_others_all() -> None:
+    supervisor = Supervisor()
+    for backend in ("b1", "b2"):
+        for state in (Mode.DRAINING, Checked.DOWN, State.EJECTED, State.ON_TRIAL):
+            supervisor.note(backend, state)
+    supervisor.note("b1", State.EJECTED, pool="database")
+    supervisor.verdicts.forget("web", "b1")
+    supervisor.verdicts.forget("web", "unknown")
+    assert supervisor.in_force() == [
+        ("web", "b2", Mode.DRAINING),
+        ("web", "b2", Checked.DOWN),
+        ("web", "b2", State.EJECTED),
+        ("database", "b1", State.EJECTED),
+    ]
+    verdicts = supervisor.verdicts
+    assert [verdicts.on_trial("web", name) for name in ("b1", "b2")] == [False, True]
+    assert [verdicts.ejections("web", name) for name in ("b1", "b2")] == [0, 1]
+
+
+def test_it_says_since_when() -> None:
+    supervisor, began = Supervisor(), time.time()
+    assert supervisor.verdicts.since("web", "b1") is None
+    supervisor.note("b1", Checked.DOWN)
+    since = supervisor.verdicts.since("web", "b1")
+    assert since is not None
+    assert began - 0.001 <= since <= time.time()
+    assert supervisor.verdicts.since("web", "b2") is None
+    supervisor.verdicts.forget("web", "b1")
+    assert supervisor.verdicts.since("web", "b1") is None

@@ -237,6 +237,7 @@ class Balancer:
         assert self.plane.open_sessions == 0
         assert self.counters.active == 0
         assert self.frontend.active == 0
+        assert self.frontend.trials == 0
         assert self.pool.active_total == 0
         assert all(self.pool.active(backend) == 0 for backend in self.pool.backends)
         return cut

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-from dataclasses import replace
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -26,17 +25,8 @@ def client_rates(burst: int) -> ClientRates:
 
 
 def listen(lb: Balancer, admission: Admission, host: str = "127.0.0.1") -> Address:
-    """Let the balancer listen on one more port, with these limits."""
-    lb.frontend = replace(lb.frontend, admission=admission)
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    if ":" in host:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    sock.setblocking(False)
-    sock.bind((host, 0))
-    sock.listen(100)
-    address: Address = sock.getsockname()[:2]
-    lb.plane.listen(sock, lb.frontend)
-    return address
+    """Let the balancer listen on one more port, for another frontend with these limits."""
+    return lb.listen(host, frontend=replace(lb.frontend, admission=admission))
 
 
 # -- the decision -------------------------------------------------------------------------------
@@ -148,7 +138,8 @@ async def test_limit_of_a_listener_holds_over_its_sockets_and_for_no_other(
     server = net.server()
     lb = balancer(backend(server), max_connections=10)
     admission = Admission(max_connections=2)
-    one, other = listen(lb, admission), listen(lb, admission)
+    limited = replace(lb.frontend, admission=admission)
+    one, other = (lb.listen("127.0.0.1", frontend=limited) for _ in range(2))
     inside = [(await net.client(address), await server.accept()) for address in (one, other)]
     waiting = await net.client(one)
     await waiting.send(b"third")

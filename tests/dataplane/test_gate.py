@@ -231,3 +231,73 @@ def test_gates_count_as_a_pair_of_numbers_does(steps: list[str]) -> None:
         elif inside[name]:
             gates[name].leave()
             inside[name] -= 1
+
+
+# -- another limit -------------------------------------------------------------------------------
+
+
+def test_another_limit_holds_at_once_and_whoever_is_in_stays() -> None:
+    gate = Gate(2, Counters(), Clock())
+    resumed: list[str] = []
+    assert [gate.try_enter(never), gate.try_enter(never)] == [True, True]
+    assert not gate.try_enter(lambda: resumed.append("more"))
+    gate.change(3, None)
+    assert resumed == ["more"]
+    assert gate.try_enter(never)
+    gate.change(1, None)
+    for _ in range(2):
+        gate.leave()
+        assert not gate.try_enter(lambda: None)
+    gate.leave()
+    assert gate.try_enter(lambda: None)
+
+
+async def test_those_who_are_in_have_seats_from_now_on_and_give_them_back() -> None:
+    gate = Gate(5, Counters(), Clock())
+    assert [gate.try_enter(never) for _ in range(3)] == [True] * 3
+    seats = SharedSeats(4)
+    gate.change(5, seats)
+    assert seats.free == 1
+    gate.leave()
+    assert seats.free == 2
+    gate.change(5, None)
+    assert seats.free == 4
+    gate.leave()
+    gate.leave()
+    assert seats.free == 4
+
+
+async def test_other_seats_of_the_same_count_are_not_taken_again() -> None:
+    """The new ones count in the same cells: only their limit is another."""
+    seats, others = SharedSeats(4), SharedSeats(4)
+    gate = Gate(5, Counters(), Clock(), seats)
+    assert gate.try_enter(never)
+    gate.change(5, others)
+    assert (seats.free, others.free) == (3, 4)
+    gate.leave()
+    assert others.free == 5
+
+
+async def test_it_looks_for_seats_by_the_new_limit() -> None:
+    gate = Gate(5, Counters(), Clock(), SharedSeats(0))
+    resumed = asyncio.Event()
+    assert not gate.try_enter(lambda: None)  # it looks for one of these from now on
+    others = SharedSeats(0)
+    gate.change(5, others)
+    assert not gate.try_enter(resumed.set)
+    others.free = 1
+    await asyncio.wait_for(resumed.wait(), 10)
+    assert gate.try_enter(never)
+
+
+async def test_without_seats_it_looks_for_none_any_more() -> None:
+    seats = SharedSeats(0)
+    gate = Gate(1, Counters(), Clock(), seats)
+    resumed: list[bool] = []
+    assert not gate.try_enter(lambda: resumed.append(gate.try_enter(never)))
+    gate.change(1, None)
+    assert resumed == [True]
+    seats.free = -5
+    assert not gate.try_enter(lambda: resumed.append(gate.try_enter(never)))
+    gate.leave()
+    assert resumed == [True, True]

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tcplb.config.models import BackendConfig, Config, ListenerConfig, PoolConfig
 from tcplb.control.limits import worker_slots
-from tcplb.control.scoreboard import Layout, Scoreboard
+from tcplb.control.plan import roomy_layout
+from tcplb.control.scoreboard import Scoreboard
 from tests.processes import (
     WAIT,
     Running,
@@ -30,6 +32,14 @@ from tests.processes import (
 )
 
 pytestmark = pytest.mark.e2e
+
+LAYOUT = roomy_layout(
+    Config(
+        listeners=(ListenerConfig(name="web", bind=":80", pool="web"),),
+        pools={"web": PoolConfig(backends=(BackendConfig(address="10.0.0.1:80"),))},
+    )
+)
+"""That of a balancer with one listener and one backend, wherever they are."""
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +195,7 @@ def accepted(lb: Running) -> int:
         if "tcplb scoreboard" in str(link.readlink()):
             descriptor = os.open(link, os.O_RDWR)
             try:
-                return Scoreboard(descriptor, worker_slots(2), Layout(1)).totals().accepted
+                return Scoreboard(descriptor, worker_slots(2), LAYOUT).totals().accepted
             finally:
                 os.close(descriptor)
     raise AssertionError("there is no scoreboard")

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcplb.policy.backend import Backend
+from tcplb.policy.checks import CheckTracker
 from tcplb.policy.ejection import EjectPolicy
 from tcplb.policy.lease import Lease
 from tcplb.policy.names import StrategyName
 from tcplb.policy.outcome import Outcome
 from tcplb.policy.pool import Pool
+from tcplb.policy.queue import WaitingLine
+from tcplb.policy.retry import RetryBudget, RetryPolicy
 from tcplb.policy.roster import Roster
 from tcplb.policy.rules import PoolRules
 from tcplb.policy.strategy import MakeStrategy
@@ -99,6 +102,15 @@ def test_a_lease_on_one_that_is_removed_can_be_given_back() -> None:
     assert pool.active_total == 0
     update(pool, abc())
     assert pool.active(pool.backends[2]) == 0
+
+
+def test_beside_whom_a_lease_is_can_be_told_when_its_backend_is_gone() -> None:
+    pool = pool_of(abc())
+    leases = [acquire(pool, exclude=("a", "b")) for _ in range(2)]
+    update(pool, abc()[:2])
+    assert pool.active_beside(leases[0]) == 2
+    pool.release(leases[0])
+    assert pool.active_beside(leases[1]) == 1
 
 
 def test_one_that_comes_back_has_the_connections_that_it_still_had() -> None:
@@ -302,6 +314,45 @@ def test_tiers_come_and_go() -> None:
     assert taken(pool) == {"a"}
     update(pool, [server("a"), server("c")])
     assert taken(pool) == {"a", "c"}
+
+
+# -- what a pool's queue and checks go by ---------------------------------------------------------
+
+
+def test_a_line_that_gets_shorter_sends_nobody_away() -> None:
+    line: WaitingLine[str] = WaitingLine(2)
+    assert [line.join("a"), line.join("b"), line.join("c")] == [True, True, False]
+    line.resize(1)
+    line.leave("a")
+    assert not line.join("c")
+    line.leave("b")
+    assert line.join("c")
+    line.resize(2)
+    assert line.join("d")
+    assert list(line) == ["c", "d"]
+
+
+def test_another_budget_counts_those_who_are_trying() -> None:
+    budget = RetryBudget(RetryPolicy(budget_percent=0, budget_min=1))
+    assert [budget.try_begin(100), budget.try_begin(100)] == [True, False]
+    budget.follow(RetryPolicy(budget_percent=2, budget_min=0))
+    assert [budget.try_begin(100), budget.try_begin(100)] == [True, False]
+    budget.follow(RetryPolicy(budget_percent=0, budget_min=0))
+    budget.end()
+    budget.end()
+    assert not budget.try_begin(100)
+
+
+def test_checks_that_failed_count_by_the_new_numbers() -> None:
+    tracker = CheckTracker("a", 3, 2)
+
+    def observe(passed: bool) -> bool:
+        return tracker.observe(passed, "so", started_at=1.0, now=1.0) is not None
+
+    assert [observe(False), observe(False)] == [False, False]
+    tracker.follow(5, 1)
+    assert [observe(False), observe(False), observe(False)] == [False, False, True]
+    assert observe(True)
 
 
 # -- as a whole -----------------------------------------------------------------------------------
