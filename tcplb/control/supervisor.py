@@ -110,7 +110,8 @@ class Supervisor:
 
     def _report_end(self, serving: Serving, cut: int) -> None:
         if cut:
-            timeout = serving.config.limits.drain_timeout
+            limits = serving.config.limits
+            timeout = limits.upgrade_timeout if self._successor else limits.drain_timeout
             why = "on a second signal" if self._force.is_set() else f"after {timeout:g} s"
             log.warning("closed %d connections that were still open %s", cut, why)
         counters = serving.board.totals()
