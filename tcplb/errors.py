@@ -10,6 +10,9 @@
     ├── ChangeError        a change at run time does not fit, or cannot be saved
     └── WorkerError        no worker process could be started
 
+The admin port and its client add their own, where they raise them: `control.admin.control`,
+`control.admin.token` and `control.admin.client_errors`.
+
 What a peer or a backend does is not an error of ours: the data plane returns those as values
 (`policy.outcome.Outcome`, `dataplane.termination.Termination`). Exit codes are chosen in
 `tcplb.cli.exits` and nowhere else.

@@ -64,7 +64,8 @@ POOL = '[pools.web]\nbackends = [{ address = "a:1" }]\n'
         ("limits.max_conections = 5",
             'limits.max_conections: unknown key (did you mean "max_connections"?)'),
         ("limits.x = 5",
-            "limits.x: unknown key (known here: max_connections, drain_timeout)"),
+            "limits.x: unknown key (known here: max_connections, drain_timeout, "
+            "upgrade_timeout)"),
         ('"a\\nb" = 5',
             f'"a\\nb": unknown key (known here: {TABLES})'),
     ],

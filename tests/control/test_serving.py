@@ -75,7 +75,7 @@ async def test_sockets_come_and_go_in_all_sets(stage: Stage) -> None:
         bound = free.getsockname()[1]
     await stage.apply("a", bind=f"127.0.0.1:{bound}", rest="workers = 2")
     assert stage.ports() == [bound]
-    assert descriptors() == before
+    assert descriptors() <= before  # or fewer: others may have left some open until now
     socket.create_connection(("127.0.0.1", bound), WAIT).close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), WAIT)
