@@ -16,6 +16,7 @@ from tcplb.config.difference import Difference, difference
 from tcplb.config.models import Config
 from tcplb.config.saving import save
 from tcplb.config.settings import Settings
+from tcplb.control.watch import Look, look
 from tcplb.errors import ChangeError
 
 
@@ -46,13 +47,19 @@ class Configuration:
     """What is in force, and what was loaded."""
 
     def __init__(
-        self, source: Source, settings: Settings, changes: RuntimeChanges | None = None
+        self,
+        source: Source,
+        settings: Settings,
+        changes: RuntimeChanges | None = None,
+        seen: Look = None,
     ) -> None:
         """Begin with `settings`, and perhaps with changes that somebody else has made.
 
-        Of these, the ones that do not fit the settings are dropped.
+        Of these, the ones that do not fit the settings are dropped. `seen` is how the file looked
+        before it was loaded.
         """
         self.source = source
+        self.seen = seen
         self.settings = settings
         self.changes, self.dropped = (changes or RuntimeChanges()).rebased(settings.config)
         self.config = self.changes.apply_to(settings.config)
@@ -67,6 +74,7 @@ class Configuration:
         """Load again. Raises ConfigError, and ChangeError if there is no file to load."""
         if self.source.file is None:
             raise ChangeError("there is no file to reload: tcplb was started without one")
+        self.seen = look(self.source.file)
         settings = self.source.load(self.source.file)
         before = RuntimeChanges() if discard_changes else self.changes
         changes, dropped = before.rebased(settings.config)

@@ -44,7 +44,7 @@ class Operator:
         self.drains = Drains(serving.crew, serving.events)
         self.drains.update(serving.config)
         self._watch = Watch(configuration.source.file, reload_soon)
-        self._watch.set(on=serving.config.watch)
+        self._watch.set(on=serving.config.watch, seen=configuration.seen)
         self._turn = asyncio.Lock()
         self.why_not = ""
         """Why nothing may be changed at the moment; empty if it may."""
@@ -114,7 +114,7 @@ class Operator:
         late = await self._serving.apply(proposal.config)
         self.configuration.take_over(proposal)
         self.drains.update(proposal.config)
-        self._watch.set(on=proposal.config.watch)
+        self._watch.set(on=proposal.config.watch, seen=self.configuration.seen)
         self.reloads.succeeded += 1
         self.reloads.last_at, self.reloads.last_error = time.time(), None
         self._report(what, proposal, late)

@@ -30,6 +30,7 @@ from tcplb.control.serving import Serving, wanted_workers
 from tcplb.control.turns import Turns
 from tcplb.control.upgrade import Estate, Predecessor, Successor, UpgradeError
 from tcplb.control.user_function import load_functions
+from tcplb.control.watch import look
 from tcplb.control.worker_process import GRACE
 from tcplb.errors import TcplbError
 from tcplb.policy.names import names_function
@@ -314,7 +315,8 @@ def serve(source: Source) -> int:
     """
     predecessor = Predecessor.from_environment(os.environ)
     changes = None if predecessor is None else predecessor.changes
-    configuration = Configuration(source, source.load(source.file), changes)
+    seen = None if source.file is None else look(source.file)
+    configuration = Configuration(source, source.load(source.file), changes, seen)
     config = configuration.config
     load_functions(pool.strategy for pool in config.pools.values())
     occupy_standard_descriptors()

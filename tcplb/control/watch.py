@@ -42,10 +42,10 @@ class Watch:
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
 
-    def set(self, *, on: bool) -> None:
-        """Begin to watch, or end."""
+    def set(self, *, on: bool, seen: Look) -> None:
+        """Begin to watch, or end. The file was last `seen` before it was loaded."""
         if on and self._task is None and self._file is not None:
-            self._task = asyncio.create_task(self._watch(self._file), name="watch")
+            self._task = asyncio.create_task(self._watch(self._file, seen), name="watch")
         elif not on and self._task is not None:
             self._task.cancel()
             self._task = None
@@ -57,8 +57,8 @@ class Watch:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _watch(self, file: Path) -> None:
-        looks = Looks(look(file))
+    async def _watch(self, file: Path, seen: Look) -> None:
+        looks = Looks(seen)
         while True:
             await asyncio.sleep(INTERVAL)
             if looks.is_change(look(file)):

@@ -68,9 +68,9 @@ def test_a_look_sees_a_rename_a_write_and_that_it_is_gone(tmp_path: Path) -> Non
 async def test_without_a_file_or_the_wish_nothing_is_watched(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
     without = Watch(None, lambda: None)
-    without.set(on=True)
+    without.set(on=True, seen=None)
     unwanted = Watch(tmp_path / "file", lambda: None)
-    unwanted.set(on=False)
+    unwanted.set(on=False, seen=None)
     assert asyncio.all_tasks() == before
     await without.close()
     await unwanted.close()
@@ -79,13 +79,13 @@ async def test_without_a_file_or_the_wish_nothing_is_watched(tmp_path: Path) -> 
 async def test_it_is_watched_once_and_no_more_after_the_end(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
     watch = Watch(tmp_path / "file", lambda: None)
-    watch.set(on=True)
-    watch.set(on=True)
+    watch.set(on=True, seen=None)
+    watch.set(on=True, seen=None)
     assert len(asyncio.all_tasks() - before) == 1
     await watch.close()
     assert asyncio.all_tasks() == before
     await watch.close()
-    watch.set(on=True)
-    watch.set(on=False)
-    watch.set(on=True)
+    watch.set(on=True, seen=None)
+    watch.set(on=False, seen=None)
+    watch.set(on=True, seen=None)
     await watch.close()

@@ -56,9 +56,10 @@ def visit_from(host: str, port: int) -> str:
 
 
 def visit_in_vain(port: int) -> None:
+    # The reset may be there before the connect has returned.
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=WAIT) as client,
         pytest.raises(ConnectionResetError),
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT) as client,
     ):
         client.recv(100)
 
