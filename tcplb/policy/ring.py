@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 
 from sortedcontainers import SortedDict
 from xxhash import xxh64_intdigest
@@ -74,16 +73,8 @@ def _place(backends: Sequence[Backend]) -> SortedDict[int, Backend]:
     points: dict[int, Backend] = {}
     # Two backends on one point: the smaller name keeps it, whatever the order of the config.
     for backend in sorted(backends, key=lambda backend: backend.name, reverse=True):
-        points.update(dict.fromkeys(_points_of(backend.name, backend.weight), backend))
-    # Sorted once, at the end: point by point it takes five times as long.
+        name = backend.name.encode()
+        for index in range(POINTS_PER_WEIGHT * backend.weight):
+            points[xxh64_intdigest(b"%b#%d" % (name, index), SEED)] = backend
+    # Sorted once, at the end: point by point it takes twice as long.
     return SortedDict(points)
-
-
-@lru_cache(maxsize=4096)  # a reload places nearly all of them again, in a process that is at work
-def _points_of(name: str, weight: int) -> tuple[int, ...]:
-    """Return the places of a backend on the circle."""
-    prefix = name.encode()
-    return tuple(
-        xxh64_intdigest(b"%b#%d" % (prefix, index), SEED)
-        for index in range(POINTS_PER_WEIGHT * weight)
-    )
