@@ -46,7 +46,7 @@ def visit(browser: Browser, stage: Stage, visits: list[Watched]) -> Callable[...
     from tests.e2e.dashboard.stage import Watched
 
     def open_(*, allow: str = "", of: Stage = stage, **look: Any) -> Page:
-        watched = Watched(browser, of, **look)
+        watched = Watched(browser, of.url, **look)
         visits.append(watched)
         if allow:
             watched.allow(allow)

@@ -111,15 +111,15 @@ class Stage:
 class Watched:
     """A page, and what must not happen on it: errors, refusals by the policy, foreign requests."""
 
-    def __init__(self, browser: Browser, stage: Stage, **look: Any) -> None:
-        self._context = browser.new_context(base_url=stage.url, **look)
+    def __init__(self, browser: Browser, url: str, **look: Any) -> None:
+        self._context = browser.new_context(base_url=url, **look)
         self._context.set_default_timeout(WAIT * 1000)
         self.page: Page = self._context.new_page()
         self.faults: list[str] = []
         self._allowed: list[str] = []
         self.page.on("console", self._on_console)
         self.page.on("pageerror", self._on_error)
-        self.page.on("request", lambda request: self._on_request(request, stage.url))
+        self.page.on("request", lambda request: self._on_request(request, url))
 
     def allow(self, pattern: str) -> None:
         """Have messages of the console pass that match: browsers report each failed request."""

@@ -84,7 +84,7 @@ def test_pictures(browser: Browser, visits: list[Watched], name: str, tmp_path: 
     story = Story()
     with Stage() as stage:
         past = stage.do(story.tell)
-        watched = Watched(browser, stage, **PICTURES[name])
+        watched = Watched(browser, stage.url, **PICTURES[name])
         visits.append(watched)
         watched.page.goto("/")
         expect(row(watched.page, "api-1")).to_be_visible()

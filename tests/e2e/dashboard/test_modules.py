@@ -20,7 +20,7 @@ pytestmark = MARKS
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     with Stage() as stage, chromium() as browser:
-        watched = Watched(browser, stage)
+        watched = Watched(browser, stage.url)
         watched.page.goto("/")
         yield watched.page
         watched.close()
