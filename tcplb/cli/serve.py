@@ -23,8 +23,8 @@ def serve(ctx: click.Context, /, **_: object) -> None:
 
     \b
     Signals: TERM and INT (^C) let open connections end, a second one closes them;
-    HUP reloads the settings file; USR1 reopens the access log; TTIN adds a worker, TTOU takes
-    one away.
+    HUP reloads the settings file, USR2 upgrades in place, USR1 reopens the access log;
+    TTIN adds a worker, TTOU takes one away.
 
     \b
     Examples:

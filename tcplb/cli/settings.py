@@ -7,21 +7,27 @@ Every flag is also an environment variable without the command's name: ``--idle-
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from tcplb.cli.flag import (
+    ENVIRONMENT_PREFIX,
+    Flag,
+    RuleType,
+    SettingsOption,
+    read_by,
+    right_by,
+)
 from tcplb.config.check_fields import to_http_path
-from tcplb.config.models import DEFAULT_BACKENDS, DEFAULT_BIND, CheckConfig, Config
+from tcplb.config.models import DEFAULT_BACKENDS, DEFAULT_BIND
 from tcplb.config.settings import Override, Settings, load, parse_backend
 from tcplb.config.units import parse_duration
 from tcplb.policy.names import HashKey, StrategyName
 
-ENVIRONMENT_PREFIX = "TCPLB_"
 _TOKEN_VARIABLE = f"{ENVIRONMENT_PREFIX}ADMIN_TOKEN"
 
 
@@ -40,129 +46,11 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(records)
 
 
-class _Option(click.Option):
-    """An option that has a heading in the help.
-
-    Its error names the variable, if that is where the value is from.
-    """
-
-    def __init__(self, *arguments: Any, heading: str = "Options", **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
-        self.heading = heading
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        if ctx and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT:
-            return str(self.envvar)
-        return super().get_error_hint(ctx)
-
-
-class _RuleType(click.types.StringParamType):
-    """An access rule. It has a space in it, so in a variable a comma is between two of them."""
-
-    name = "rule"
-    envvar_list_splitter = ","
-
-
-def _read_by(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """What converts a flag's text by `parse`, whose errors have words for the user."""
-
-    def convert(text: str) -> object:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-
-    return convert
-
-
-def _right_by(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """What takes a flag's text as it is, if `parse` can read it.
-
-    For flags whose value may have nowhere to go: there the settings' own check would not see it.
-    """
-
-    def check(text: str) -> str:
-        parse(text)
-        return text
-
-    return _read_by(check)
-
-
-def _number_or_text(text: str) -> int | str:
-    # Whatever is no number stays text: the settings' own check has the words for it.
-    return int(text) if text.isdecimal() else text
-
-
-@dataclass(frozen=True, slots=True)
-class _Flag:
-    """A flag and the setting that it overrides; see `Override` for the path and `needs_table`."""
-
-    name: str
-    setting: str
-    help: str
-    type: Any = str
-    metavar: str | None = None
-    multiple: bool = False
-    needs_table: bool = False
-    words: Iterable[str] = ()
-    """What the shell offers for its value."""
-    default_in_words: str | None = None
-    """Where the models have none that tells a reader anything."""
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        return tuple(self.setting.split("."))
-
-    @property
-    def variable(self) -> str:
-        return ENVIRONMENT_PREFIX + self.parameter.upper()
-
-    @property
-    def parameter(self) -> str:
-        return self.name.removeprefix("--").replace("-", "_")
-
-    def option(self, heading: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        return click.option(
-            self.name,
-            self.parameter,
-            cls=_Option,
-            heading=heading,
-            type=_number_or_text if self.metavar in _NUMBERS else self.type,
-            metavar=self.metavar,
-            multiple=self.multiple,
-            envvar=self.variable,
-            shell_complete=self.offer if self.words else None,
-            help=f"{self.help} [default: {self.default}]",
-        )
-
-    def offer(self, _ctx: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-        return [word for word in self.words if word.startswith(begun)]
-
-    @property
-    def default(self) -> str:
-        """The default in words, from the models: the one place that has it."""
-        if self.default_in_words is not None:
-            return self.default_in_words
-        value: Any = _DEFAULTS
-        for key in self.path:
-            value = value[0] if key == "*" and isinstance(value, list) else _only(value, key)
-        return str(value)
-
-
-_POOL = Config().pools["default"].model_copy(update={"check": CheckConfig()})
-_DEFAULTS = Config(pools={"default": _POOL}).model_dump(mode="json")
-_NUMBERS = ("N", "N|auto", "PERCENT")
-
-
-def _only(table: dict[str, Any], key: str) -> Any:
-    return next(iter(table.values())) if key == "*" else table[key]
-
-
 _DURATION = "DURATION"
 
 _FLAGS = {
     "Listeners": (
-        _Flag(
+        Flag(
             "--listen",
             "listeners",
             "Address to listen on; repeatable. IPv6 in brackets: [::1]:9090.",
@@ -170,72 +58,72 @@ _FLAGS = {
             multiple=True,
             default_in_words=DEFAULT_BIND,
         ),
-        _Flag(
+        Flag(
             "--engine",
             "listeners.*.engine",
             "How bytes are moved; splice: in the kernel, for plain TCP on Linux.",
             type=click.Choice(["auto", "streams", "splice"]),
         ),
-        _Flag(
+        Flag(
             "--connect-timeout",
             "listeners.*.connect_timeout",
             "Time for one backend to accept a connection.",
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--idle-timeout",
             "listeners.*.idle_timeout",
             "Close a connection on which nothing moved for so long.",
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--half-close-timeout",
             "listeners.*.half_close_timeout",
             "The same, once one side has ended its direction.",
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--first-line-timeout",
             "listeners.*.first_line_timeout",
             "Time for the rest of a first line, if the hash key needs it.",
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--max-new-per-second",
             "listeners.*.max_new_per_second",
             "New connections a second; 0 for no limit.",
             metavar="N",
         ),
-        _Flag(
+        Flag(
             "--access",
             "listeners.*.access",
             'Who may connect: "allow 10.0.0.0/8" or "deny all"; repeatable, the first that matches '
             "decides. In the variable, with commas between.",
-            type=_RuleType(),
+            type=RuleType(),
             metavar="RULE",
             multiple=True,
             default_in_words="everybody may",
         ),
     ),
     "Backends, and how one is chosen": (
-        _Flag(
+        Flag(
             "--backend",
             "backends",
             "Backend to send connections to; repeatable. Options: weight=N, max_connections=N, "
             "tier=N, backup, state=draining.",
-            type=_read_by(parse_backend),
+            type=read_by(parse_backend),
             metavar="[NAME=]HOST:PORT[,OPTION]...",
             multiple=True,
             default_in_words=", ".join(DEFAULT_BACKENDS),
         ),
-        _Flag(
+        Flag(
             "--strategy",
             "pools.*.strategy",
             f"How a backend is chosen: {', '.join(StrategyName)}, or a function of your own.",
             metavar="NAME|MODULE:FUNCTION",
             words=list(StrategyName),
         ),
-        _Flag(
+        Flag(
             "--hash-key",
             "pools.*.hash_key",
             "What is hashed: the client's address, or its network (client/24, client/64); the "
@@ -244,19 +132,19 @@ _FLAGS = {
             metavar="KEY",
             words=list(HashKey),
         ),
-        _Flag(
+        Flag(
             "--hash-balance-factor",
             "pools.*.hash_balance_factor",
             "The most load of a backend when hashing, in percent of the average; 0 for no bound.",
             metavar="PERCENT",
         ),
-        _Flag(
+        Flag(
             "--slow-start",
             "pools.*.slow_start",
             "Time in which a backend that has recovered gets its full share again.",
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--panic-threshold",
             "pools.*.panic_threshold",
             "With fewer usable backends than this, use all of them.",
@@ -264,48 +152,48 @@ _FLAGS = {
         ),
     ),
     "Backends that fail or are full": (
-        _Flag(
+        Flag(
             "--check",
             "pools.*.check.type",
             "Check all backends actively, in this way.",
             type=click.Choice(["tcp", "http", "send-expect"]),
             default_in_words="no checks, but those of the file",
         ),
-        _Flag(
+        Flag(
             "--check-interval",
             "pools.*.check.interval",
             "Time from one check to the next, where there are checks.",
-            type=_right_by(parse_duration),
+            type=right_by(parse_duration),
             needs_table=True,
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--check-path",
             "pools.*.check.path",
             "What HTTP checks ask for, where there are any.",
-            type=_right_by(to_http_path),
+            type=right_by(to_http_path),
             metavar="PATH",
             needs_table=True,
         ),
-        _Flag(
+        Flag(
             "--eject-failures",
             "pools.*.eject.failures",
             "Failed connects in a row that eject a backend; 0 for never.",
             metavar="N",
         ),
-        _Flag(
+        Flag(
             "--attempts",
             "pools.*.retry.attempts",
             "The most backends that one connection tries; 0 for all.",
             metavar="N",
         ),
-        _Flag(
+        Flag(
             "--queue-size",
             "pools.*.queue.size",
             "Connections that wait while all backends are full; 0 for none.",
             metavar="N",
         ),
-        _Flag(
+        Flag(
             "--queue-timeout",
             "pools.*.queue.timeout",
             "Turn a connection away that has waited so long.",
@@ -313,37 +201,37 @@ _FLAGS = {
         ),
     ),
     "The whole process": (
-        _Flag(
+        Flag(
             "--workers",
             "workers",
             "Processes that move bytes; auto: one a core.",
             metavar="N|auto",
         ),
-        _Flag(
+        Flag(
             "--max-connections",
             "limits.max_connections",
             "Connections at once; past it, clients wait in the backlog.",
             metavar="N|auto",
         ),
-        _Flag(
+        Flag(
             "--drain-timeout",
             "limits.drain_timeout",
             "Time for open connections to end after SIGTERM or ^C.",
             metavar=_DURATION,
         ),
-        _Flag(
+        Flag(
             "--access-log",
             "log.access",
             "One line a connection: a file, - for stdout, or none.",
             metavar="PATH|-|none",
         ),
-        _Flag(
+        Flag(
             "--log-format",
             "log.format",
             "Form of both logs.",
             type=click.Choice(["text", "json"]),
         ),
-        _Flag(
+        Flag(
             "--log-level",
             "log.level",
             "Least severe message on stderr.",
@@ -351,19 +239,19 @@ _FLAGS = {
         ),
     ),
     "Operation": (
-        _Flag(
+        Flag(
             "--admin-bind",
             "admin.bind",
             "Where the API, metrics and dashboard are: HOST:PORT, unix:/PATH or none.",
             metavar="ADDRESS",
         ),
-        _Flag(
+        Flag(
             "--admin-token-file",
             "admin.token_file",
             f"File with the token for changes by the API; or else that is in {_TOKEN_VARIABLE}.",
             metavar="PATH|auto",
         ),
-        _Flag(
+        Flag(
             "--watch",
             "watch",
             "Reload the config file by itself when it changes.",
@@ -384,7 +272,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--config",
         "config_file",
-        cls=_Option,
+        cls=SettingsOption,
         type=click.Path(path_type=Path),
         envvar=f"{ENVIRONMENT_PREFIX}CONFIG",
         help="Settings file (TOML). Flags and TCPLB_… variables override it.",
