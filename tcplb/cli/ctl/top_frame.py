@@ -93,9 +93,13 @@ def _row(
     )
 
 
+_SHORTEST = 0.001
+"""Seconds between two readings below which they say nothing of a rate."""
+
+
 def _rate(figure: str, before: Reading | None, now: Reading, seconds: float) -> float | None:
     """Return the growth of a figure; what is smaller than it was has begun anew."""
-    if before is None or seconds <= 0:
+    if before is None or seconds < _SHORTEST:
         return None
     growth: int = getattr(now, figure) - getattr(before, figure)
     return growth / seconds if growth >= 0 else None
