@@ -459,7 +459,7 @@ def change_model(
 
 
 TestOverlay = Overlay.TestCase
-TestOverlay.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+TestOverlay.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
 
 
 @given(name=st.sampled_from(NAMES), pool=st.text(max_size=5))

@@ -254,7 +254,7 @@ def test_backwards_it_is_the_mirror_image(before: Config, after: Config) -> None
     mirrored = {"added": "removed", "removed": "added", "changed": "changed"}
     assert {(path, mirrored[kind]) for path, kind in there} == set(back)
     for (path, kind), change in there.items():
-        other = back[path, mirrored[kind]]  # type: ignore[index]
+        other = back[path, mirrored[kind]]  # type: ignore[index]  # a str for a Literal
         assert (change.before, change.after) == (other.after, other.before)
         assert change.effect == other.effect
         assert str(change).isprintable()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplb.config.models import BackendConfig, Config, ListenerConfig, PoolConfig
@@ -177,7 +177,6 @@ def test_ejections_are_counted_and_trials_are_none(stage: Stage) -> None:
     assert sum(page["tcplb_backend_ejections_total"].values()) == 2
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.sampled_from(BACKENDS), st.sampled_from([*State, *Checked])), max_size=20)
 )

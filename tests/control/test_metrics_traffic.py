@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplb.config.models import BackendConfig, Config, ListenerConfig, PoolConfig
@@ -237,7 +237,6 @@ DIALS = st.tuples(
 )
 
 
-@settings(max_examples=30)
 @given(st.lists(ENDS, max_size=25), st.lists(DIALS, max_size=25), st.data())
 def test_every_sum_is_over_all_workers_those_that_are_gone_included(
     ends: Sequence[tuple[tuple[str, str, str], int, Termination, float, int, int]],

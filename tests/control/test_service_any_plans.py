@@ -387,5 +387,5 @@ SIMPLE = {
     "max_connections": 0,
 }
 
-Reloads.TestCase.settings = hypothesis_settings(max_examples=50, stateful_step_count=50)
+Reloads.TestCase.settings = hypothesis_settings(max_examples=100, stateful_step_count=50)
 TestReloads = Reloads.TestCase

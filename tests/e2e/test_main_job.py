@@ -67,10 +67,10 @@ def test_a_killed_backend_is_routed_around_and_comes_back(tmp_path: Path) -> Non
                 assert {path: ask(port, path) for path in paths} == before
 
 
+@pytest.mark.parametrize("strategy", ["round-robin", "hash"])
 @pytest.mark.parametrize(
-    ("strategy", "at_once", "delay"),
-    # Slow answers keep (nearly) all of them open together.
-    [("hash", 1, "0s"), ("round-robin", 1000, "4s")],
+    ("at_once", "delay"),
+    [(1, "0s"), (1000, "4s")],  # slow answers keep (nearly) all of them open together
 )
 def test_a_thousand_curls_right_after_a_kill_all_get_an_answer(
     strategy: str, at_once: int, delay: str
