@@ -122,7 +122,7 @@ class Model:
         if outcome is Outcome.CONNECTED:
             if self.eject.first_byte and known.state is State.IN:
                 return None
-            return self.succeeded(known)
+            return self.succeeded(known, proven=not self.eject.first_byte)
         if lease is known.trial:
             known.trial = None
             if outcome.blames_backend:
@@ -133,18 +133,20 @@ class Model:
             return self.failed(known, lease.acquired_at)
         return None
 
-    def succeeded(self, known: Known) -> State | None:
+    def succeeded(self, known: Known, *, proven: bool = True) -> State | None:
         known.row, known.last_success = 0, self.now
         known.connects.append((self.now, False))
-        return State.IN if self.returned(known) else None
+        return State.IN if self.returned(known, proven=proven) else None
 
-    def returned(self, known: Known) -> bool:
-        """Note that it is in; return whether that is new."""
+    def returned(self, known: Known, *, proven: bool = True) -> bool:
+        """Note that it is in; return whether that is new. If it is proven, ejections begin anew."""
         known.last_success = self.now
+        if proven:
+            known.ejections = 0
         if known.state is State.IN:
             return False
         was_usable = known.usable
-        known.state, known.due, known.trial, known.ejections = State.IN, inf, None, 0
+        known.state, known.due, known.trial = State.IN, inf, None
         known.back_at = self.now
         self.note_return(known, was_usable=was_usable)
         return True
