@@ -52,6 +52,8 @@ def visit(browser: Browser, stage: Stage, visits: list[Watched]) -> Callable[...
             watched.allow(allow)
         watched.page.goto("/")
         expect(row(watched.page, "b1")).to_be_visible()
+        # And the first figures, which say the time: what happens from now on is news.
+        expect(watched.page.locator(".legend b").first).not_to_have_text("–")
         return watched.page
 
     return open_

@@ -71,6 +71,10 @@ class Stage:
 
         return self._run(run())
 
+    def hold_figures(self) -> None:
+        """Let the figures and the balancer's clock stand still from now on."""
+        self._run(self._hold())
+
     def stop_server(self) -> None:
         """Let the admin port end, as if the balancer had died. Nobody answers then."""
         self._run(self._stop())
@@ -90,13 +94,17 @@ class Stage:
         self._flow = asyncio.create_task(self._let_figures_move(), name="figures")
 
     async def _stop(self) -> None:
+        await self._hold()
+        if self._server is not None:
+            await self._server.close()
+        self._server = None
+
+    async def _hold(self) -> None:
         if self._flow is not None:
             self._flow.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flow
-        if self._server is not None:
-            await self._server.close()
-        self._server = self._flow = None
+        self._flow = None
 
     async def _let_figures_move(self) -> None:
         while True:

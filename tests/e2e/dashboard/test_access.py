@@ -151,6 +151,7 @@ def test_a_narrow_window_is_not_scrolled_sideways(
     assert is_within(page)
 
     button(page, f"More of {long}").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
     assert is_within(page)
     assert page.get_by_role("dialog").evaluate("(each) => each.scrollWidth <= each.clientWidth")
 

@@ -19,6 +19,7 @@ from tests.e2e.dashboard.page import (
     dialog,
     fail,
     give_token,
+    hold,
     row,
 )
 from tests.e2e.dashboard.stage import Stage
@@ -37,16 +38,17 @@ def test_a_drain_from_the_click_to_its_end(stage: Stage, visit: Open) -> None:
     asked.get_by_role("button", name="Drain", exact=True).click()
     give_token(page)
 
+    # This one goes away by itself, so it is looked for first.
+    expect(page.get_by_role("status").last).to_contain_text("b3 is draining.")
     expect(row(page, "b3")).to_contain_text("12 sessions left")
     expect(row(page, "b3")).to_contain_text(re.compile("closed at .* in (5 min|4 min)"))
-    expect(page.get_by_role("status").last).to_contain_text("b3 is draining.")
     until = stage.do(lambda control: control.by_pool["web"]["b3"].drain_until_at)
     assert until is not None
     assert until >= before + 300
 
     stage.do(lambda control: setattr(control.by_pool["web"]["b3"], "active", 3))
     expect(row(page, "b3")).to_contain_text("3 sessions left")
-    assert row(page, "b3").get_by_role("progressbar").get_attribute("value") == "9"
+    expect(row(page, "b3").get_by_role("progressbar")).to_have_attribute("value", "9")
 
     stage.do(lambda control: setattr(control.by_pool["web"]["b3"], "active", 0))
     expect(row(page, "b3")).to_contain_text("nothing is left")
@@ -262,6 +264,24 @@ def test_sessions_are_filtered_paged_and_closed(stage: Stage, visit: Open) -> No
 
     button(page, "Clear").click()
     expect(sessions).to_contain_text("1 to 50 of 119 sessions")
+
+
+def test_pages_are_turned_one_at_a_time(stage: Stage, visit: Open) -> None:
+    stage.do(lambda control: open_sessions(control, 170))
+    page = visit()
+    sessions = page.get_by_role("region", name="Sessions")
+    sessions.scroll_into_view_if_needed()
+    expect(sessions).to_contain_text("1 to 50 of 170 sessions")
+    page.route("**/sessions?*cursor=*", hold)
+
+    button(page, "Next page of sessions").click()
+    expect(button(page, "Previous page of sessions")).to_be_enabled()
+    button(page, "Next page of sessions").dispatch_event("click")
+    expect(sessions).to_contain_text("1 to 50 of 170 sessions")
+    page.unroute("**/sessions?*cursor=*")
+
+    expect(button(page, "Close session 9-50")).to_be_visible()
+    expect(sessions).to_contain_text("51 to 100 of 170 sessions")
 
 
 def open_sessions(control: FakeControl, number: int) -> None:

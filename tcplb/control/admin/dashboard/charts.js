@@ -8,6 +8,7 @@ import { changed } from "./store.js";
 const HEIGHT = 130;
 const WHOLE_MINUTES = [60, 120, 300];
 const NEAR = 4; // seconds between the pointer and an event that it means
+const AHEAD = 3; // seconds by which an event may be newer than the figures
 
 /** The second that the pointer is on, in all charts at once; null if it is on none. */
 export const pointed = { at: null };
@@ -37,7 +38,7 @@ export function Chart({ title, lines, times, now, events, format, dark }) {
   useEffect(() => {
     plot.current.setData(data.current, false);
     plot.current.setScale("x", { min: now - SECONDS_OF_ALL, max: now });
-  }, [now, times.length, events.length, dark]);
+  }, [now, times.length, events.at(-1)?.number, dark]);
   const place = placeOf(times, pointed.at);
   return html`<figure class="chart">
     <figcaption><h3>${title}</h3>
@@ -104,14 +105,14 @@ function point(plot) {
 }
 
 function drawMarks(plot, events, element) {
-  const { left, top, width, height } = plot.bbox;
+  const { top, height } = plot.bbox;
   const { ctx } = plot;
   ctx.save();
   ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
   ctx.lineWidth = devicePixelRatio;
   for (const event of events) {
-    const x = plot.valToPos(event.at, "x", true);
-    if (x < left || x > left + width) continue;
+    const x = placeOfMark(plot, event.at);
+    if (x === null) continue;
     ctx.strokeStyle = inkOf(event.kind, element);
     ctx.beginPath();
     ctx.moveTo(x, top);
@@ -119,6 +120,13 @@ function drawMarks(plot, events, element) {
     ctx.stroke();
   }
   ctx.restore();
+}
+
+/** An event comes at once and the figures each second: it stands at their end until they are there. */
+function placeOfMark(plot, at) {
+  const { min, max } = plot.scales.x;
+  if (at < min || at > max + AHEAD) return null;
+  return plot.valToPos(Math.min(at, max), "x", true);
 }
 
 /** Health is what people look for; all else is in the colour of the axes. */

@@ -30,32 +30,33 @@ export function Sessions() {
   const seen = useOnScreen(element);
   const [filter, setFilter] = useState(NONE);
   const [cursors, setCursors] = useState([null]); // of the pages up to this one
-  const { page, problem, look } = usePage(filter, cursors.at(-1), seen);
+  const { page, of, problem, look } = usePage(filter, cursors, seen);
   const onFilter = (wanted) => {
     setFilter(wanted);
     setCursors([null]);
   };
   return html`<section id="sessions" aria-labelledby="sessions-heading" ref=${element}>
     <h2 id="sessions-heading">Sessions</h2>
-    <${Filter} filter=${filter} setFilter=${onFilter} look=${look} />
+    <${Filter} setFilter=${onFilter} />
     <${Failure} problem=${problem} />
     ${
       page &&
       !problem &&
       html`<${Table} page=${page} look=${look} />
-      <${Pager} page=${page} cursors=${cursors} setCursors=${setCursors} />`
+      <${Pager} page=${page} of=${of} cursors=${cursors} setCursors=${setCursors} />`
     }
   </section>`;
 }
 
-function usePage(filter, cursor, seen) {
-  const [answer, setAnswer] = useState({ page: null, problem: null });
+/** The last page that was answered, and `of` which cursors it is: maybe not yet of those asked for. */
+function usePage(filter, cursors, seen) {
+  const [answer, setAnswer] = useState({ page: null, of: null, problem: null });
   const current = useRef(0);
   const look = async () => {
     const number = ++current.current;
-    const next = await get("/sessions", { ...filter, cursor, limit: A_PAGE }).then(
-      (page) => ({ page, problem: null }),
-      (problem) => ({ page: null, problem }),
+    const next = await get("/sessions", { ...filter, cursor: cursors.at(-1), limit: A_PAGE }).then(
+      (page) => ({ page, of: cursors, problem: null }),
+      (problem) => ({ page: null, of: null, problem }),
     );
     // An answer to an earlier question may come late.
     if (number === current.current) setAnswer(next);
@@ -65,11 +66,11 @@ function usePage(filter, cursor, seen) {
     look();
     const timer = setInterval(() => document.hidden || state.lost || look(), EVERY);
     return () => clearInterval(timer);
-  }, [filter, cursor, seen]);
+  }, [filter, cursors, seen]);
   return { ...answer, look };
 }
 
-function Filter({ filter, setFilter, look }) {
+function Filter({ setFilter }) {
   const onSubmit = (event) => {
     event.preventDefault();
     setFilter(
@@ -80,7 +81,6 @@ function Filter({ filter, setFilter, look }) {
         ]),
       ),
     );
-    look();
   };
   const names = (all) => all.map((name) => html`<option value=${name} selected=${false}>${name}</option>`);
   return html`<form class="toolbar" role="search" aria-label="Sessions" onSubmit=${onSubmit}
@@ -134,15 +134,17 @@ function Session({ session, look }) {
   </tr>`;
 }
 
-function Pager({ page, cursors, setCursors }) {
-  const first = (cursors.length - 1) * A_PAGE + 1;
+function Pager({ page, of, cursors, setCursors }) {
+  const first = (of.length - 1) * A_PAGE + 1;
+  // While another page is on its way, what follows this one is not what follows that one.
+  const hasNext = of === cursors && page.next !== null;
   const told =
     page.sessions.length > 0
       ? `${count(first)} to ${count(first + page.sessions.length - 1)} of ${plural(page.total, "session")}`
       : "";
   return html`<p class="pager">
     <${Turn} name="Previous" there=${cursors.length > 1} turn=${() => setCursors(cursors.slice(0, -1))} />
-    <${Turn} name="Next" there=${page.next !== null} turn=${() => setCursors([...cursors, page.next])} />
+    <${Turn} name="Next" there=${hasNext} turn=${() => setCursors([...cursors, page.next])} />
     <span class="hint">${told}</span>
   </p>`;
 }
