@@ -87,15 +87,9 @@ class Metrics:
                 "tcplb_max_connections",
                 "gauge",
                 "The most connections at once, over all workers.",
-                self._max_connections(),
+                self._serving.max_connections(),
             ),
         )
-
-    def _max_connections(self) -> int:
-        limits = self._serving.plan.limits
-        workers = sum(slot.wanted for slot in self._serving.crew.slots)
-        together = limits.each * workers
-        return together if limits.total is None else min(limits.total, together)
 
     def _reload_metrics(self) -> Sequence[Family]:
         reloads, configuration = self._operator.reloads, self._operator.configuration

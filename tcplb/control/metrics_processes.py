@@ -89,6 +89,11 @@ def _worker_metrics(crew: Crew, board: Scoreboard, now: float) -> Sequence[Famil
     age = Family(
         "tcplb_worker_heartbeat_age_seconds", "gauge", "How long ago the worker was last heard of."
     )
+    active = Family(
+        "tcplb_worker_connections_active",
+        "gauge",
+        "Connections that the worker has open, those of listeners that are gone included.",
+    )
     states = [state_of(slot) for slot in crew.slots]
     for state in _STATES:
         workers.add(states.count(state), labels(state=state))
@@ -99,7 +104,8 @@ def _worker_metrics(crew: Crew, board: Scoreboard, now: float) -> Sequence[Famil
             which = labels(worker=str(slot.number + 1))
             lag.add(board.lag(slot.number), which)
             age.add(max(0.0, now - beat), which)
-    return workers, restarts, lag, age
+            active.add(board.sessions(slot.number), which)
+    return workers, restarts, active, lag, age
 
 
 def _usage_metrics(slots: Sequence[Slot], proc: Path) -> Sequence[Family]:

@@ -176,6 +176,14 @@ class Serving:
         """Return the addresses of a listener as HOST:PORT."""
         return [endpoint(sock) for sock in self.sockets_of(listener)]
 
+    def max_connections(self) -> int:
+        """Return the most connections that there may be at once, over all workers."""
+        limits = self.plan.limits
+        # While all of them drain, the limit is what it was for the last one.
+        workers = max(1, sum(slot.wanted for slot in self.crew.slots))
+        together = limits.each * workers
+        return together if limits.total is None else min(limits.total, together)
+
     def report(self, listener: ListenerConfig) -> None:
         """Say at info where a listener listens, and for what."""
         pool = self.config.pools[listener.pool]

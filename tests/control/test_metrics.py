@@ -129,26 +129,28 @@ async def test_accepting_and_strategies(file: Path) -> None:
 
 async def test_an_automatic_limit_is_that_of_each_worker(file: Path) -> None:
     fitting = connection_limit(None)
-    assert await _most_connections(file, "auto") == (2 * fitting, fitting)
+    assert await _most_connections(file, "auto") == (2 * fitting, fitting, fitting)
 
 
 async def test_a_limit_that_is_a_number_is_that_of_all_workers(file: Path) -> None:
-    assert await _most_connections(file, 150) == (150, 150)
+    assert await _most_connections(file, 150) == (150, 150, 150)
 
 
 async def test_a_limit_that_does_not_fit_into_one_worker_may_fit_into_two(file: Path) -> None:
     fitting = connection_limit(None)
-    assert await _most_connections(file, fitting + 1) == (fitting + 1, fitting)
+    assert await _most_connections(file, fitting + 1) == (fitting + 1, fitting, fitting)
 
 
-async def _most_connections(file: Path, limit: int | str) -> tuple[float, float]:
-    """Return what is said of two workers, and then of one and another one that drains."""
+async def _most_connections(file: Path, limit: int | str) -> tuple[float, float, float]:
+    """Return what is said of two workers, then of one and another that drains, then of none."""
     toml = f"{TOML}[limits]\nmax_connections = {json.dumps(limit)}\n"
     async with metrics_stage(file, toml, workers=2) as stage:
         await stage.crew.started()
         two = stage.value("tcplb_max_connections")
         stage.crew.remove(60.0)
-        return two, stage.value("tcplb_max_connections")
+        one = stage.value("tcplb_max_connections")
+        await stage.crew.drain(60.0, asyncio.Event())
+        return two, one, stage.value("tcplb_max_connections")
 
 
 # -- reloads ----------------------------------------------------------------------------------

@@ -216,11 +216,12 @@ def pid_of(crew: Crew) -> int:
 async def test_lag_and_heartbeat_are_those_of_each_worker(tmp_path: Path) -> None:
     async with metrics_stage(tmp_path / "tcplb.toml", workers=2) as stage:
         # They are still starting, so the rows are ours.
-        stage.board.publish(1, NOW - 2.5, Counters())
+        stage.board.publish(1, NOW - 2.5, Counters(active=7))
         stage.board.set_lag(1, 0.0125)
         page = stage.page()
         assert page.by("tcplb_worker_heartbeat_age_seconds", "worker") == {"2": 2.5}
         assert page.by("tcplb_event_loop_lag_seconds", "worker") == {"2": 0.0125}
+        assert page.by("tcplb_worker_connections_active", "worker") == {"2": 7}
         # One that has published since the clock was read.
         stage.board.publish(1, NOW + 1.0, Counters())
         assert stage.page().by("tcplb_worker_heartbeat_age_seconds", "worker") == {"2": 0}

@@ -20,6 +20,9 @@ _MOST_PARAMETERS = 20
 _JSON = "application/json"
 _BODY = web.RequestKey("body", bytes)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_GZIP = re.compile(
+    r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0*)?|0\.\d*[1-9]\d*)\s*)?(?:,|$)", re.IGNORECASE
+)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
@@ -53,6 +56,11 @@ def body_of(request: web.Request) -> bytes:
 def is_unread(request: web.Request) -> bool:
     """Whether the client has sent, or will, a body that nobody has read."""
     return request.body_exists and _BODY not in request
+
+
+def takes_gzip(request: web.Request) -> bool:
+    """Whether the answer may be compressed by gzip (RFC 9110, section 12.5.3)."""
+    return bool(_GZIP.search(request.headers.get("Accept-Encoding", "")))
 
 
 async def read_call(request: web.Request, route: Route) -> Call:

@@ -77,7 +77,7 @@ class Views:
             config_file=configuration.file_name,
             runtime_changes=len(configuration.changes.changes),
             active=serving.board.totals().active,
-            max_connections=self._max_connections(),
+            max_connections=serving.max_connections(),
             reloads=ReloadsView(
                 succeeded=reloads.succeeded,
                 failed=reloads.failed,
@@ -94,10 +94,6 @@ class Views:
             any(self._is_usable(name, backend) for backend in pool.backends)
             for name, pool in self._serving.config.pools.items()
         )
-
-    def _max_connections(self) -> int:
-        limits = self._serving.plan.limits
-        return limits.total or limits.each * max(1, len(self._serving.crew.slots))
 
     def _workers(self) -> Iterator[WorkerView]:
         board, now = self._serving.board, time.monotonic()

@@ -359,7 +359,7 @@ class FakeControl:
         backends = [each.stats() for each in self.all_backends()]
         return Stats(
             at=self.now,
-            active=sum(each.active for each in backends),
+            active=sum(each.active for each in backends) + self.waiting,
             accepted=self.accepted,
             turned_away=self.turned_away,
             waiting=self.waiting,

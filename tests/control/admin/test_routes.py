@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -374,6 +375,25 @@ async def test_metrics(serve: Serve) -> None:
     reply = await (await serve(metrics=lambda: b"x 1\n")).get("/metrics")
     assert (reply.status, reply.body) == (200, b"x 1\n")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "content-encoding" not in reply.headers
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "deflate, GZIP;q=0.5", "br, gzip; q=1.0 , *"])
+async def test_metrics_are_compressed_for_who_takes_that(serve: Serve, accepted: str) -> None:
+    text = b"x 1\n" * 10_000
+    client = await serve(metrics=lambda: text)
+    reply = await client.get("/metrics", accept_encoding=accepted)
+    assert reply.headers["content-encoding"] == "gzip"
+    assert reply.headers["vary"] == "Accept-Encoding"
+    assert len(reply.body) < len(text) / 10
+    assert gzip.decompress(reply.body) == text
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "gzip;q=0", "gzip;q=0.000, br", "nogzip"])
+async def test_metrics_are_not_compressed_for_others(serve: Serve, accepted: str) -> None:
+    client = await serve(metrics=lambda: b"x 1\n")
+    reply = await client.get("/metrics", accept_encoding=accepted)
+    assert (reply.headers.get("content-encoding"), reply.body) == (None, b"x 1\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", f"{API}/status", f"{API}/openapi.json"])

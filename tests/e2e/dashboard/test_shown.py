@@ -25,14 +25,16 @@ from tests.e2e.dashboard.stage import Stage
 pytestmark = MARKS
 
 
-def test_shows_how_the_balancer_is(visit: Open) -> None:
+def test_shows_how_the_balancer_is(stage: Stage, visit: Open) -> None:
+    # Who waits has no backend yet, but is one of those that are connected.
+    stage.do(lambda control: setattr(control, "waiting", 3))
     page = visit()
 
     status = page.get_by_role("banner")
     expect(status).to_contain_text("0.0.0")
     expect(status).to_contain_text("serving")
     expect(status).to_contain_text("2 of 2 ready")
-    expect(status).to_contain_text("of 10,000")
+    expect(status).to_contain_text("3 of 10,000")
     expect(page.get_by_role("table", name="Workers")).to_contain_text("5001")
     expect(page.get_by_role("table", name="Listeners")).to_contain_text("127.0.0.1:9090")
     expect(banners(page)).to_have_text("")

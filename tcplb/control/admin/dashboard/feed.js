@@ -65,6 +65,7 @@ function addStats(text) {
   timed("figures", () => {
     const stats = JSON.parse(text);
     state.at = stats.at;
+    state.active = stats.active;
     state.waiting = stats.waiting;
     state.figures = new Map(stats.backends.map((each) => [keyOf(each.pool, each.name), each]));
     state.history.add(stats);

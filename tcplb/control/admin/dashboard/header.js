@@ -61,14 +61,14 @@ function StatusLine({ status }) {
 
 function facts(status) {
   const ready = status.workers.filter((each) => each.state === "ready").length;
-  const open = [...state.figures.values()].reduce((sum, each) => sum + each.active, 0);
+  const active = state.at === null ? status.active : state.active;
   const waiting = state.waiting;
   return [
     ["State", status.state, status.state === "serving" ? "good" : "warn"],
     ["Ready", status.ready ? "yes" : "no: a pool has no usable backend", status.ready ? "good" : "bad"],
     ["Up for", duration((state.at ?? status.started_at + status.uptime_s) - status.started_at)],
     ["Workers", `${ready} of ${status.workers.length} ready`, ready === status.workers.length ? "" : "warn"],
-    ["Connections", `${count(state.at === null ? status.active : open)} of ${count(status.max_connections)}`],
+    ["Connections", `${count(active)} of ${count(status.max_connections)}`],
     ["Waiting", count(waiting), waiting > 0 ? "warn" : ""],
     ["Reloads", `${count(status.reloads.succeeded)} good, ${count(status.reloads.failed)} failed`],
     ["Runtime changes", count(status.runtime_changes), status.runtime_changes > 0 ? "warn" : ""],

@@ -9,6 +9,7 @@ export const state = {
   pools: [],
   figures: new Map(), // the live figures of each backend, by keyOf
   at: null, // the balancer's clock, in seconds since the epoch
+  active: 0, // all sessions: those that wait, and those of backends that are gone, too
   waiting: 0,
   history: new History(),
   events: [], // the oldest first
