@@ -126,7 +126,7 @@ def press_until(page: Page, key: str, wanted: Locator) -> None:
 
 def test_typing_outlives_the_figures_of_a_second(stage: Stage, visit: Open) -> None:
     page = visit()
-    button(page, "Weight of b1: 1").click()
+    button(page, "Weight 1 of b1").click()
     field = dialog(page, "Weight of b1").get_by_label("New weight")
     field.fill("42")
 
@@ -184,12 +184,19 @@ NAMELESS = """() => [...document.querySelectorAll(
   .map((each) => each.outerHTML)"""
 
 
+MISNAMED = """() => [...document.querySelectorAll("button[aria-label]")]
+  .filter((each) => !each.ariaLabel.includes(each.textContent.trim().replace("…", "")))
+  .map((each) => each.outerHTML)"""
+
+
 def test_every_control_has_a_name(stage: Stage, visit: Open) -> None:
     page = visit()
     page.get_by_role("region", name="Sessions").scroll_into_view_if_needed()
     expect(page.get_by_role("region", name="Sessions")).to_contain_text("12 of 12")
     assert nameless(page) == []
     assert page.evaluate(NAMELESS) == []
+    # Who speaks to the page says what is to be read there.
+    assert page.evaluate(MISNAMED) == []
 
     button(page, "More of b1").click()
     button(page, "Weight…").click()

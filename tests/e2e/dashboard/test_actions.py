@@ -103,12 +103,12 @@ def test_who_does_not_give_the_token_changes_nothing(stage: Stage, visit: Open) 
 
 def test_weight_add_and_remove(stage: Stage, visit: Open) -> None:
     page = visit()
-    button(page, "Weight of b1: 1").click()
+    button(page, "Weight 1 of b1").click()
     asked = dialog(page, "Weight of b1")
     asked.get_by_label("New weight").fill("7")
     asked.get_by_role("button", name="Set weight").click()
     give_token(page)
-    expect(button(page, "Weight of b1: 7")).to_be_visible()
+    expect(button(page, "Weight 7 of b1")).to_be_visible()
     expect(row(page, "b1")).to_contain_text("changed")
 
     button(page, "Add a backend to db").click()

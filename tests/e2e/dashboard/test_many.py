@@ -76,8 +76,8 @@ def wait_for_timings(page: Page, number: int) -> dict[str, float]:
 
 
 PICTURES = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 1270}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 1270}},
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 1300}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 1300}},
     "phone": {"color_scheme": "light", "viewport": {"width": 360, "height": 740}},
 }
 

@@ -117,7 +117,7 @@ function Acts({ backend }) {
   return html`
     <button class="small" onClick=${() => act(backend)} aria-label=${`${word} ${name}`}>${word}…</button>
     <button class="small" onClick=${() => setWeight(backend)}
-      aria-label=${`Weight of ${name}: ${weight}`}>Weight ${weight}…</button>
+      aria-label=${`Weight ${weight} of ${name}`}>Weight ${weight}…</button>
     <button class="small" onClick=${() => showBackend(backend)}
       aria-label=${`More of ${name}`}>More…</button>`;
 }

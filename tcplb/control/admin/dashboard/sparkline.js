@@ -1,4 +1,6 @@
 // A small line of the last minute. It says nothing to a screen reader: the figure is beside it.
+// By uPlot, as the charts are, it took three times as long to scroll a thousand backends: each row
+// that comes into view would make three canvases.
 
 import { html } from "./vendor/htm-preact.js";
 
@@ -8,8 +10,10 @@ const HEIGHT = 16;
 /** Draw `series`; `least` is the smallest value that reaches the top, so that noise looks like noise. */
 export function Sparkline({ series, tone = "", least = 0 }) {
   const values = series?.values() ?? [];
-  const top = Math.max(least, ...values.filter(Number.isFinite)) || 1;
-  return html`<svg class="sparkline ${tone}" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none"
+  const known = values.filter(Number.isFinite);
+  const top = Math.max(least, ...known) || 1;
+  const isFlat = known.every((value) => value === 0); // and so nothing to look at
+  return html`<svg class="sparkline ${isFlat ? "flat" : tone}" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none"
     aria-hidden="true" focusable="false">
     <path d=${path(values, top)} />
   </svg>`;
