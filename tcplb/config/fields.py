@@ -32,6 +32,9 @@ _NAME_PATTERN = r"^[A-Za-z0-9._:%\[\]-]+$"
 def _check_name(name: str) -> str:
     if name.endswith("\n") or not re.fullmatch(_NAME_PATTERN, name):
         raise ValueError(f"must be made of letters, digits and . _ - : % [ ] (got {quote(name)})")
+    if name in {".", ".."}:
+        # Whoever asks the API for a path with these takes them for steps in it (RFC 3986, 5.2.4).
+        raise ValueError(f"cannot be {quote(name)}, which no path of the API can have in it")
     return name
 
 

@@ -190,6 +190,12 @@ def test_what_is_no_name(name: str) -> None:
         ListenerConfig(name=name)
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_what_is_a_step_in_a_path_is_no_name(name: str) -> None:
+    with pytest.raises(ValidationError, match=r'cannot be "\.\.?", which no path of the API'):
+        BackendConfig(address="127.0.0.1:80", name=name)
+
+
 def test_the_written_form_is_read_back() -> None:
     config = Config()
     assert Config.model_validate(config.model_dump(mode="json")) == config

@@ -35,6 +35,7 @@ def page() -> Iterator[Page]:
         ("count(5310000)", "5.31 M"),
         ("rate(0)", "0"),
         ("rate(0.44)", "0.4"),
+        ("rate(4)", "4"),
         ("rate(9.96)", "10"),
         ("rate(NaN)", "–"),
         ("bytes(0)", "0 B"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.e2e.dashboard.page import (
     hold,
     row,
 )
+from tests.e2e.dashboard.pictures import show
 from tests.e2e.dashboard.stage import Stage
 
 pytestmark = MARKS
@@ -84,18 +86,41 @@ def test_events_are_lines_in_the_charts(stage: Stage, visit: Open, ahead: float)
     stage.hold_figures()
     stage.do(lambda control: fail_later(control, ahead))
 
-    page.wait_for_function(
-        """() => {
-          const plot = document.querySelector('[role=img][aria-label^="Open connections"]');
-          const [r, g, b] = getComputedStyle(plot).outlineColor.match(/\\d+/g).map(Number);
-          const canvas = plot.querySelector("canvas");
-          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          const near = (at) => Math.abs(data[at] - r) + Math.abs(data[at + 1] - g)
-              + Math.abs(data[at + 2] - b) < 60 && data[at + 3] > 60;
-          const places = Array.from({ length: data.length / 4 }, (_, at) => at * 4);
-          return places.filter(near).length > 20;
-        }"""
-    )
+    page.wait_for_function(IS_DRAWN, arg=["Open connections", ".plot", "outlineColor", 20])
+
+
+def test_a_second_with_connects_between_quiet_ones_is_a_point(stage: Stage, visit: Open) -> None:
+    page = visit()
+    stage.hold_figures()
+    show(page, stage.do(connect_in_one_second))
+
+    page.wait_for_function(IS_DRAWN, arg=["Time to connect", ".ink", "backgroundColor", 4])
+
+
+IS_DRAWN = """([title, element, property, pixels]) => {
+  const chart = document.querySelector(`[role=img][aria-label^="${title}"]`).closest(".chart");
+  const wanted = getComputedStyle(chart.querySelector(element))[property];
+  const [r, g, b] = wanted.match(/\\d+/g).map(Number);
+  const canvas = chart.querySelector("canvas");
+  const { width, height } = canvas;
+  // A copy, because Chromium warns of canvases of the page's that are read again and again.
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  const near = (at) => Math.abs(data[at] - r) + Math.abs(data[at + 1] - g)
+      + Math.abs(data[at + 2] - b) < 60 && data[at + 3] > 60;
+  const places = Array.from({ length: data.length / 4 }, (_, at) => at * 4);
+  return places.filter(near).length > pixels;
+}"""
+
+
+def connect_in_one_second(control: FakeControl) -> list[dict[str, Any]]:
+    past = []
+    for second in range(9):
+        control.now += 1
+        control.by_pool["web"]["b1"].connections += second == 4
+        past.append(control.stats().model_dump())
+    return past
 
 
 def fail_later(control: FakeControl, seconds: float) -> None:

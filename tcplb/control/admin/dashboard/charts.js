@@ -7,6 +7,8 @@ import { changed } from "./store.js";
 
 const HEIGHT = 130;
 const WHOLE_MINUTES = [60, 120, 300];
+const POWERS = Array.from({ length: 16 }, (_, power) => 10 ** power);
+const WHOLE_NUMBERS = POWERS.flatMap((power) => [power, 2 * power, 5 * power]);
 const NEAR = 4; // seconds between the pointer and an event that it means
 const AHEAD = 3; // seconds by which an event may be newer than the figures
 
@@ -15,9 +17,10 @@ export const pointed = { at: null };
 
 /**
  * A chart of `lines` (name, series, tone) over `times`, with `events`. `format` puts a value into
- * words; the caption has the values under the pointer, or the last ones.
+ * words, and `whole` says that there is none between 0 and 1; the caption has the values under the
+ * pointer, or the last ones.
  */
-export function Chart({ title, lines, times, now, events, format, dark }) {
+export function Chart({ title, lines, times, now, events, format, whole = false, dark }) {
   const frame = useRef(null);
   const plot = useRef(null);
   const data = useRef(null);
@@ -25,7 +28,7 @@ export function Chart({ title, lines, times, now, events, format, dark }) {
   marks.current = events;
   data.current = [times, ...lines.map((line) => line.series.points())];
   useLayoutEffect(() => {
-    plot.current = create(frame.current, lines, format, data.current, marks);
+    plot.current = create(frame.current, lines, { format, whole }, data.current, marks);
     const observer = new ResizeObserver(([entry]) =>
       plot.current.setSize({ width: Math.floor(entry.contentRect.width), height: HEIGHT }),
     );
@@ -66,7 +69,7 @@ function placeOf(times, at) {
   return place < 0 ? null : place;
 }
 
-function create(element, lines, format, data, marks) {
+function create(element, lines, { format, whole }, data, marks) {
   const style = getComputedStyle(element);
   const swatches = element.parentElement.querySelectorAll(".ink");
   const inks = [...swatches].map((each) => getComputedStyle(each).backgroundColor);
@@ -85,15 +88,32 @@ function create(element, lines, format, data, marks) {
     scales: { y: { range: (_, __, top) => [0, top > 0 ? top * 1.1 : 1] } },
     axes: [
       { ...axis, size: 22, space: 40, incrs: WHOLE_MINUTES, values: (_, ticks) => ticks.map(minute) },
-      { ...axis, size: 62, space: 28, values: (_, ticks) => ticks.map(format) },
+      {
+        ...axis,
+        size: 62,
+        space: 28,
+        values: (_, ticks) => ticks.map(format),
+        ...(whole && { incrs: WHOLE_NUMBERS }),
+      },
     ],
     series: [
       {},
-      ...lines.map((line, number) => ({ stroke: inks[number], width: 1.5, points: { show: false } })),
+      ...lines.map((line, number) => ({
+        stroke: inks[number],
+        width: 1.5,
+        points: { show: false, filter: lonely, size: 4, fill: inks[number] },
+      })),
     ],
     hooks: { draw: [(plot) => drawMarks(plot, marks.current, element)], setCursor: [point] },
   };
   return new uPlot(options, data, element);
+}
+
+/** The places with nothing on either side, where no line is: a second's connects in quiet times. */
+function lonely(plot, series) {
+  const values = plot.data[series];
+  const isKnown = (place) => (values[place] ?? null) !== null;
+  return [...values.keys()].filter((at) => isKnown(at) && !isKnown(at - 1) && !isKnown(at + 1));
 }
 
 function point(plot) {

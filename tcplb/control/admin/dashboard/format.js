@@ -8,10 +8,11 @@ export function count(number) {
   return Math.abs(number) < 1e6 ? grouped.format(number) : scaled(number, "");
 }
 
-/** Something a second, without the unit: 0.4, 12, 1,234. */
+/** Something a second, without the unit: 0.4, 3, 12, 1,234. */
 export function rate(number) {
   if (!Number.isFinite(number)) return "–";
-  return number > 0 && number < 9.95 ? number.toFixed(1) : count(Math.round(number));
+  const isSmall = number < 9.95 && !Number.isInteger(number);
+  return isSmall ? number.toFixed(1) : count(Math.round(number));
 }
 
 /** Bytes: 512 B, 1.2 MB, in powers of 1000. */

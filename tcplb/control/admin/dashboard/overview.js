@@ -31,7 +31,7 @@ function Charts() {
     series: { points: () => series.points().slice(from) },
   });
   return html`<div class="charts">
-      <${Chart} ...${common} title="Open connections" format=${count}
+      <${Chart} ...${common} title="Open connections" format=${count} whole=${true}
         lines=${[line("open", all.active, "one"), line("waiting", all.waiting, "three")]} />
       <${Chart} ...${common} title="Connections a second" format=${rate}
         lines=${[
@@ -39,7 +39,7 @@ function Charts() {
           line("turned away", all.turnedAway, "two"),
           line("connect failures", all.errors, "three"),
         ]} />
-      <${Chart} ...${common} title="Bytes a second" format=${bytes}
+      <${Chart} ...${common} title="Bytes a second" format=${bytes} whole=${true}
         lines=${[line("from backends", all.down, "one"), line("to backends", all.up, "two")]} />
       <${Chart} ...${common} title="Time to connect" format=${latency}
         lines=${[line("mean", all.latency, "one")]} />

@@ -13,8 +13,8 @@ export function Sparkline({ series, tone = "", least = 0 }) {
   const known = values.filter(Number.isFinite);
   const top = Math.max(least, ...known) || 1;
   const isFlat = known.every((value) => value === 0); // and so nothing to look at
-  return html`<svg class="sparkline ${isFlat ? "flat" : tone}" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none"
-    aria-hidden="true" focusable="false">
+  return html`<svg class="sparkline ${isFlat ? "flat" : tone}" viewBox="0 0 ${WIDTH} ${HEIGHT}"
+    preserveAspectRatio="none" aria-hidden="true" focusable="false">
     <path d=${path(values, top)} />
   </svg>`;
 }
