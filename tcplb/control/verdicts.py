@@ -54,22 +54,24 @@ class Verdicts:
         pool, transition = verdict.pool, verdict.transition
         backend = pool, transition.backend
         about = (*backend, type(transition.state))
+        self._count(backend, transition)
         if transition.state in _AS_AT_START:
             self._in_force.pop(about, None)
         elif isinstance(transition.state, Mode) or transition.state is not State.ON_TRIAL:
             self._in_force[about] = verdict
-        self._count(backend, transition)
         self._since[backend] = time.time()
         text = f"pool {pool}: {transition}"
         self._events.add("health", text, pool=pool, backend=transition.backend)
 
     def _count(self, backend: tuple[str, str], transition: Transition) -> None:
+        """Count an ejection, but once if several workers have found it before they heard of it."""
+        was_used = self.ejected(*backend) is None or backend in self._on_trial
+        if transition.state is State.EJECTED and was_used:
+            self._ejections[backend] = self._ejections.get(backend, 0) + 1
         if transition.state is State.ON_TRIAL:
             self._on_trial.add(backend)
         elif isinstance(transition.state, State):
             self._on_trial.discard(backend)
-        if transition.state is State.EJECTED:
-            self._ejections[backend] = self._ejections.get(backend, 0) + 1
 
     def forget(self, pool: str, backend: str) -> None:
         """Forget a backend: it is gone, or another one has its name."""

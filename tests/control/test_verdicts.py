@@ -178,6 +178,14 @@ def test_ejections_are_counted() -> None:
     assert supervisor.verdicts.ejections("web", "b1") == 2
 
 
+def test_an_ejection_that_several_workers_find_at_once_is_one() -> None:
+    supervisor = Supervisor()
+    for state in (State.EJECTED, State.EJECTED, State.ON_TRIAL, State.ON_TRIAL, State.EJECTED):
+        supervisor.note("b1", state)
+    supervisor.note("b1", State.EJECTED)
+    assert supervisor.verdicts.ejections("web", "b1") == 2
+
+
 def test_of_one_that_is_gone_nothing_is_kept_and_of_the_others_all() -> None:
     supervisor = Supervisor()
     for backend in ("b1", "b2"):

@@ -342,7 +342,7 @@ def test_an_ejection_is_shown_and_an_event(tmp_path: Path) -> None:
             assert (backend["passive"], backend["usable"]) == ("ejected", False)
             assert backend["checked"] == "not checked"
             assert "ejected for" in backend["why"]
-            assert backend["ejections"] >= 1  # two workers may have found it at once
+            assert backend["ejections"] == 1  # though two workers may have found it at once
             assert backend["connect_failures"] >= 1
             assert backend["ejected_until_at"] > backend["since_at"]
             eventually(lambda: it.admin.get("stats")["retries"] >= 1)
