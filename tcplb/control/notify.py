@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_PATIENCE = 2.0
+"""Seconds to wait for room in the manager's queue."""
 _LONGEST_NUMBER = 20
 """Digits of 2**64, beyond which no time in microseconds goes."""
 
@@ -19,7 +21,8 @@ class Notifier:
     """Sends datagrams to the service manager, or nothing if there is none.
 
     Nothing that becomes of a message disturbs the caller: a socket that is gone or full is logged
-    at debug, once.
+    at debug, once. A full one is waited for a little: a main process that the manager has not heard
+    of is killed as a left-over of the one before. Only the watchdog does not wait: it comes again.
     """
 
     def __init__(
@@ -41,7 +44,6 @@ class Notifier:
         if address:
             # Kept open: at the limit of descriptors the watchdog has to be fed all the same.
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
 
     @classmethod
     def from_environment(
@@ -83,7 +85,7 @@ class Notifier:
 
     def watchdog(self) -> None:
         """Say that this process is alive."""
-        self._send("WATCHDOG=1")
+        self._send("WATCHDOG=1", patience=0)
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -91,9 +93,10 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str, patience: float = _PATIENCE) -> None:
         if self._socket is None:
             return
+        self._socket.settimeout(patience)
         try:
             self._socket.sendto("\n".join(lines).encode(errors="replace"), self._address)
         except OSError as error:

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,16 @@ class Service:
 
     def heard(self) -> str:
         return self._socket.recv(65536).decode()
+
+    def is_full(self) -> bool:
+        """Whether a message would have to wait."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            try:
+                other.sendto(b"WATCHDOG=1", self._socket.getsockname())
+            except BlockingIOError:
+                return True
+        return False
 
     def close(self) -> None:
         self.notifier.close()
@@ -134,6 +145,19 @@ def test_a_full_socket_does_not_block(tmp_path: Path, caplog: pytest.LogCaptureF
             notifier.watchdog()
         notifier.close()
     assert len(complaints(caplog)) == 1
+
+
+def test_a_full_socket_that_is_read_after_a_while_gets_what_matters(service: Service) -> None:
+    service.notifier.watchdog()
+    while not service.is_full():
+        service.notifier.watchdog()
+    with ThreadPoolExecutor() as threads:
+        told = threads.submit(service.notifier.main_pid, 4711)
+        assert service.heard() == "WATCHDOG=1"
+        told.result(WAIT)
+    while (message := service.heard()) == "WATCHDOG=1":
+        pass
+    assert message == "MAINPID=4711"
 
 
 @pytest.mark.parametrize("address", ["/" + "x" * 200, "@" + "x" * 200])
