@@ -4,10 +4,15 @@ import json
 import re
 import shlex
 from fnmatch import fnmatch
+from pathlib import Path
 
 import click
 
+from tcplb.cli.ctl.health import PROBE_TIME
 from tcplb.cli.main import main
+from tcplb.config.admin import AdminConfig
+from tcplb.config.units import parse_duration
+from tcplb.control.admin.token import token_path
 from tests.contrib.files import CONTRIB, TOP
 
 FOLDER = CONTRIB / "container"
@@ -41,7 +46,7 @@ def last(word: str) -> str:
 def test_every_instruction_is_one() -> None:
     known = {
         *("FROM", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK"),
-        *("ENTRYPOINT", "CMD"),
+        *("ENTRYPOINT", "CMD", "ENV"),
     }
     assert {word for stage in stages() for word, _ in stage} <= known
 
@@ -82,13 +87,25 @@ def test_it_does_not_run_as_root() -> None:
     assert f"--uid {user} " in last("RUN")
 
 
+def test_its_user_may_write_the_token_without_which_there_is_no_admin_port() -> None:
+    name, _, directory = last("ENV").partition("=")
+    user = last("USER").split(":")[0]
+    made = next(part.split() for part in last("RUN").split("&&") if "install --dir" in part)
+    assert made[-1] == directory
+    assert {f"--owner={user}", "--mode=0700"} <= set(made)
+    config = AdminConfig()
+    assert token_path(config, config.bind, {name: directory}).parent == Path(directory)
+
+
 def test_what_it_runs_is_words_and_not_a_shell() -> None:
     assert json.loads(last("ENTRYPOINT")) == ["tcplb"]
     command = json.loads(last("CMD"))
     assert command[0] in main.list_commands(click.Context(main))
     flags, _, health = last("HEALTHCHECK").partition(" CMD ")
     assert json.loads(health) == ["tcplb", "ctl", "health"]
-    assert all(flag.startswith("--") for flag in shlex.split(flags))
+    flag = dict(word.lstrip("-").split("=") for word in shlex.split(flags))
+    # Python has to start, too.
+    assert parse_duration(flag["timeout"]) > PROBE_TIME + 1
 
 
 def test_it_can_be_reached_and_stopped() -> None:
