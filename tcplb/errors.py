@@ -10,8 +10,8 @@
     ├── ChangeError        a change at run time does not fit, or cannot be saved
     └── WorkerError        no worker process could be started
 
-The admin port and its client add their own, where they raise them: `control.admin.control`,
-`control.admin.token` and `control.admin.client_errors`.
+The admin port, its client and the upgrade add their own, where they raise them:
+`control.admin.control`, `control.admin.token`, `control.admin.client_errors` and `control.upgrade`.
 
 What a peer or a backend does is not an error of ours: the data plane returns those as values
 (`policy.outcome.Outcome`, `dataplane.termination.Termination`). Exit codes are chosen in

@@ -119,7 +119,7 @@ class Crew:
             return
         log.info("%s starts: there are to be %d", slot.name, self._wanted)
         self._events.add("worker", f"{slot.name} starts: there are to be {self._wanted}")
-        self._share_out()
+        self.share_out()
         self._launch(slot)
 
     def remove(self, timeout: float) -> None:
@@ -133,7 +133,7 @@ class Crew:
         slot.wanted = False
         log.info("%s stops: there are to be %d", slot.name, self._wanted)
         self._events.add("worker", f"{slot.name} stops: there are to be {self._wanted}")
-        self._share_out()
+        self.share_out()
         if slot.process is not None:
             slot.process.drain(timeout)
         else:
@@ -209,7 +209,7 @@ class Crew:
             if slot.restart is not None:
                 slot.restart.cancel()
         # With nobody else, one that is just starting can still take who waits.
-        self._share_out(with_starting=True)
+        self.share_out(with_starting=True)
         for process in self._processes():
             process.drain(timeout)
         self._sockets.close()
@@ -301,7 +301,7 @@ class Crew:
         if self.taps.filters:
             slot.send(OpenTap(self.taps.filters))
         if not self._stopping:
-            self._share_out()
+            self.share_out()
 
     def _ended(self, slot: Slot, process: WorkerProcess, end: str) -> None:
         slot.process = None
@@ -317,7 +317,7 @@ class Crew:
             served = None if ready_at is None else self._loop.time() - ready_at
             self._replace(slot, f"(pid {process.pid}) ended: {end}", served)
         if not self._stopping:
-            self._share_out()
+            self.share_out()
         self._changed.set()
 
     def _retired(self, slot: Slot, process: WorkerProcess, end: str, sessions: int) -> None:
@@ -364,7 +364,7 @@ class Crew:
 
     # -- small things -------------------------------------------------------------------------
 
-    def _share_out(self, *, with_starting: bool = False) -> None:
+    def share_out(self, *, with_starting: bool = False) -> None:
         """See to it that each socket is with a worker that accepts on it."""
         able = [
             slot.number

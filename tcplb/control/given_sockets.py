@@ -2,7 +2,8 @@
 
 systemd passes descriptors from 3 on and says so in LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES
 (sd_listen_fds(3)). A tcplb that is upgraded in place names them in TCPLB_SOCKETS: descriptors with
-commas between, each with its listener's name, as in ``7@web,8@web,9@db``.
+commas between, each with its listener's address and name, as in ``7@:80@web,8@:80@web,9@:53@db``.
+The address is how the settings have it; a socket that systemd gave may be bound to another one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tcplb.config.units import format_address
 from tcplb.config.wording import printable
 from tcplb.control.sockets import addresses, endpoint
 
@@ -28,8 +30,8 @@ class _Given:
     sock: socket.socket
     name: str
     """What LISTEN_FDNAMES or TCPLB_SOCKETS calls it; may be empty."""
-    handed_over: bool
-    """Whether it is from the tcplb before this one, so the name is that of a listener of ours."""
+    where: str | None = None
+    """What the listener's address was in the tcplb before this one; None if systemd gave it."""
 
     def __str__(self) -> str:
         what = f"descriptor {self.sock.fileno()}"
@@ -51,10 +53,11 @@ class GivenSockets:
     def take(self, host: str, port: int, name: str) -> list[socket.socket]:
         """Return the sockets for the listener called `name`; they are the caller's from now on.
 
-        Those that are bound to what `host` and `port` resolve to, and those from systemd that have
-        the listener's name. With port 0, those that were handed over by this listener before. Of
-        one address there may be several, for it may be shared. A host that cannot be resolved is
-        bound by nobody: to say so is left to who opens a socket then.
+        Those that are bound to what `host` and `port` resolve to, those from systemd that have
+        the listener's name, and those that were handed over by a listener of that name and address,
+        whatever they are bound to. Of one address there may be several, for it may be shared. A
+        host that cannot be resolved is bound by nobody: to say so is left to who opens a socket
+        then.
         """
         wanted = self._wanted(host, port)
         mine = [one for one in self._given if _is_for(one, wanted, host, port, name)]
@@ -89,29 +92,43 @@ def given_sockets(environ: Mapping[str, str], pid: int) -> GivenSockets:
     nothing: what is wrong is in `problems`, in words.
     """
     problems: list[str] = []
-    named = dict[int, tuple[str, bool]]()
+    named = dict[int, tuple[str, str | None]]()
     for number, name in _from_systemd(environ, pid, problems):
-        named[number] = (name, False)
-    for number, name in _handed_over(environ, problems):
+        named[number] = (name, None)
+    for number, name, where in _handed_over(environ, problems):
         if number in named:
             problems.append(f"{VARIABLE}: descriptor {number} is named twice")
         else:
-            named[number] = (name, True)
+            named[number] = (name, where)
     given = []
-    for number, (name, ours) in named.items():
+    for number, (name, listened) in named.items():
         try:
-            given.append(_Given(_adopt(number), name, ours))
+            given.append(_Given(_adopt(number), name, listened))
         except OSError as error:
             problems.append(f"descriptor {number}: {error.strerror or error}")
     return GivenSockets(given, problems)
 
 
-def hand_over(sockets: Iterable[tuple[str, socket.socket]]) -> dict[str, str]:
-    """Return the variable by which the next tcplb finds `sockets`, each with its listener's name.
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A listening socket, and the name, host and port of its listener."""
+
+    sock: socket.socket
+    name: str
+    host: str
+    port: int
+
+
+def hand_over(sockets: Iterable[Served]) -> dict[str, str]:
+    """Return the variable by which the next tcplb finds `sockets`.
 
     The descriptors have to be passed on under the same numbers, as ``pass_fds`` does.
     """
-    return {VARIABLE: ",".join(f"{sock.fileno()}@{name}" for name, sock in sockets)}
+    words = (
+        f"{each.sock.fileno()}@{format_address(each.host, each.port)}@{each.name}"
+        for each in sockets
+    )
+    return {VARIABLE: ",".join(words)}
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -138,15 +155,16 @@ def _from_systemd(
     yield from enumerate(names, _FIRST)
 
 
-def _handed_over(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[int, str]]:
+def _handed_over(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[int, str, str]]:
     words = environ.get(VARIABLE, "")
     for word in words.split(",") if words else ():
-        text, _, name = word.partition("@")
+        text, _, listener = word.partition("@")
+        where, _, name = listener.partition("@")
         number = _number(text)
         if number is None or number < _FIRST:
             problems.append(f"{VARIABLE}: {text[:20]!a} is no descriptor from {_FIRST} on")
         else:
-            yield number, name
+            yield number, name, where
 
 
 def _number(text: str) -> int | None:
@@ -210,16 +228,13 @@ _Address = tuple[int, str, int, int]
 def _is_for(one: _Given, wanted: list[_Address], host: str, port: int, name: str) -> bool:
     if one.sock.family == socket.AF_UNIX:
         return False
-    if one.name == name and not one.handed_over:
+    # What one listener has served goes on to serve it, as over a reload.
+    if one.name == name and one.where in (None, format_address(host, port)):
         return True
     bound = _plain(one.sock.family, one.sock.getsockname())
     if not host and bound[1] == "::" and _is_ipv6_only(one.sock):
         return False
-    if port:
-        return bound in wanted
-    # Which port it was does not matter; that it is the listener's does.
-    without_port = (*bound[:2], 0, bound[3])
-    return one.name == name and without_port in wanted
+    return bound in wanted
 
 
 def _plain(family: int, address: tuple[str, int] | tuple[str, int, int, int]) -> _Address:

@@ -100,6 +100,12 @@ class Operator:
             self._serving.events.add("operator", f"saved {len(saved)} changes to the file")
         return saved
 
+    async def stand_still(self, why: str) -> None:
+        """Change nothing from now on, because of `why`; return when what is under way is done."""
+        self.why_not = why
+        async with self._turn:
+            pass
+
     async def close(self) -> None:
         """End what is under way."""
         await self._watch.close()

@@ -18,7 +18,7 @@ from tcplb.config.models import Config, ListenerConfig
 from tcplb.control.addresses import Addresses, Opened
 from tcplb.control.crew import Crew
 from tcplb.control.events import Events
-from tcplb.control.given_sockets import GivenSockets
+from tcplb.control.given_sockets import GivenSockets, Served
 from tcplb.control.limits import connection_limit, processors, worker_slots
 from tcplb.control.messages import Verdict
 from tcplb.control.numbering import Numbering
@@ -50,9 +50,18 @@ class Serving:
     """The sockets, the workers and the checks, by one configuration after the other."""
 
     def __init__(
-        self, config: Config, turns: Turns, events: Events, given: GivenSockets | None = None
+        self,
+        config: Config,
+        turns: Turns,
+        events: Events,
+        given: GivenSockets | None = None,
+        *,
+        beside_another: bool = False,
     ) -> None:
-        """Open the listening sockets, if they are not `given`. Raises BindError."""
+        """Open the listening sockets, if they are not `given`. Raises BindError.
+
+        If another process serves on the same addresses, that is all until `open_for_all`.
+        """
         self.config = config
         self.events = events
         self._turns = turns
@@ -60,7 +69,7 @@ class Serving:
         self._opened = self._addresses.open(config.listeners, given)
         self._addresses.take_over(self._opened)
         self.sockets = SocketSets(self._opened.new)
-        self._generation = 0
+        self._beside_another = beside_another
 
     def __enter__(self) -> Self:
         """Make what the workers share. Raises BindError."""
@@ -80,21 +89,38 @@ class Serving:
             )
             self.board = Scoreboard.create(slots, layout)
             made.enter_context(contextlib.closing(self.board))
-            self.sockets.add_given(self._opened.more)
-            self._open_one_for_each(wanted_workers(config))
+            self._take_given()
             self.crew = Crew(
                 self.plan, numbering, self.sockets, self.board, self._turns, events=self.events
             )
             made.enter_context(contextlib.closing(self.crew))
+            if not self._beside_another:
+                self.open_for_all()
             self.prober = Prober(config.pools, self._checked, self._passed, rng=Random())
             self._made = made.pop_all()
         return self
 
-    def _open_one_for_each(self, workers: int) -> None:
-        try:
-            while len(self.sockets) < workers:
+    def _take_given(self) -> None:
+        self.sockets.add_given(self._opened.more)
+        with self._enough_sockets():
+            self.sockets.complete()
+
+    def open_for_all(self) -> None:
+        """See to it that there are sockets for each worker. Raises BindError.
+
+        Clients come to a new one at once, and are lost if it is closed before a worker has it.
+        """
+        with self._enough_sockets():
+            while len(self.sockets) < wanted_workers(self.config):
                 self.sockets.open_another()
+        self.crew.share_out()
+
+    @contextlib.contextmanager
+    def _enough_sockets(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
+            workers = wanted_workers(self.config)
             raise BindError(f"no socket for each of {workers} workers: {error.strerror}") from error
 
     def __exit__(self, *_: object) -> None:
@@ -161,16 +187,17 @@ class Serving:
         first = self.sockets[0]
         return [sock for number, sock in first if number in numbers and sock.fileno() >= 0]
 
-    def named_sockets(self) -> Iterator[tuple[str, socket]]:
-        """Return all listening sockets, each with its listener's name."""
-        names = {
-            number: listener.name
+    def served(self) -> Iterator[Served]:
+        """Return all listening sockets, each with its listener's name and address."""
+        listeners = {
+            number: listener
             for listener in self.config.listeners
             for number in self._addresses.of(listener)
         }
         for each in range(len(self.sockets)):
             for number, sock in self.sockets[each]:
-                yield names[number], sock
+                listener = listeners[number]
+                yield Served(sock, listener.name, listener.host, listener.port)
 
     def endpoints(self, listener: ListenerConfig) -> list[str]:
         """Return the addresses of a listener as HOST:PORT."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tcplb.errors import BindError
@@ -113,13 +113,7 @@ class SocketSets:
 
     def open_another(self) -> None:
         """Open one more set, on the same addresses. Raises OSError; then nothing stays open."""
-        with contextlib.ExitStack() as opened:
-            another = tuple(
-                (address, opened.enter_context(open_another(sock)))
-                for address, sock in self._sets[0]
-            )
-            opened.pop_all()
-        self._sets.append(another)
+        self._sets.append(_open_others(self._sets[0]))
 
     def add_given(self, more: Sequence[tuple[int, socket.socket]]) -> None:
         """Take in further sockets of our addresses, in as many more sets as that needs."""
@@ -129,6 +123,13 @@ class SocketSets:
             if number == len(self._sets):
                 self._sets.append(())
             self._sets[number] += ((address, sock),)
+
+    def complete(self) -> None:
+        """Open what a set lacks and the first one has. Raises OSError."""
+        for number, each in enumerate(self._sets):
+            known = dict(each)
+            lacking = [(address, sock) for address, sock in self._sets[0] if address not in known]
+            self._sets[number] += _open_others(lacking)
 
     def add(self, first: Sequence[tuple[int, socket.socket]]) -> None:
         """Take in sockets for more addresses, and open others for the other sets.
@@ -161,3 +162,15 @@ class SocketSets:
         for each in self._sets:
             for _, sock in each:
                 sock.close()
+
+
+def _open_others(
+    sockets: Iterable[tuple[int, socket.socket]],
+) -> tuple[tuple[int, socket.socket], ...]:
+    """Return another socket for each. Raises OSError; then none stays open."""
+    with contextlib.ExitStack() as opened:
+        others = tuple(
+            (address, opened.enter_context(open_another(sock))) for address, sock in sockets
+        )
+        opened.pop_all()
+    return others

@@ -55,8 +55,12 @@ class Supervisor:
         self._predecessor = predecessor
         self._notifier = Notifier.from_environment(os.environ)
         self._successor: Successor | None = None
+        self._upgrading = False
+        self._told_to_stop = asyncio.Event()
         self._stop = asyncio.Event()
+        """Not to serve any more: it was told to stop, or another process serves."""
         self._force = asyncio.Event()
+        self._why_forced = "on a second signal"
         self._reload = asyncio.Event()
         self._upgrade = asyncio.Event()
 
@@ -69,12 +73,17 @@ class Supervisor:
         config, before = self._configuration.config, self._predecessor
         with contextlib.ExitStack() as opened:
             given = opened.enter_context(contextlib.closing(given_sockets(os.environ, os.getpid())))
-            serving = opened.enter_context(Serving(config, self._turns, Events(), given))
+            serving = opened.enter_context(
+                Serving(config, self._turns, Events(), given, beside_another=before is not None)
+            )
             opened.enter_context(self._signals(serving))
             admin = open_port(config.admin, before.admin if before else None)
             if admin is not None:
                 opened.enter_context(admin)
             token = find_token(config.admin, admin)
+            if admin is not None and token is None:
+                admin.close()  # rather than let clients wait for an answer
+                admin = None
             await self._start_up(serving, given)
             operator = Operator(self._configuration, serving, reload_soon=self._reload.set)
             if before is not None:
@@ -83,7 +92,7 @@ class Supervisor:
                 AdminPort(config.admin, admin, token, serving, operator) as port,
                 self._looked_after(operator),
             ):
-                self._begin()
+                self._begin(serving)
                 async with self._running(serving, operator, admin):
                     await self._stop.wait()
                 operator.why_not = "tcplb is about to end: nothing is changed any more"
@@ -106,6 +115,8 @@ class Supervisor:
         for pool in serving.plan.pools:
             _report_placement(pool)
         await first_of(serving.crew.started(), self._stop.wait())
+        if not self._stop.is_set():
+            serving.open_for_all()
         for listener in serving.config.listeners:
             serving.report(listener)
 
@@ -113,7 +124,7 @@ class Supervisor:
         if cut:
             limits = serving.config.limits
             timeout = limits.upgrade_timeout if self._successor else limits.drain_timeout
-            why = "on a second signal" if self._force.is_set() else f"after {timeout:g} s"
+            why = self._why_forced if self._force.is_set() else f"after {timeout:g} s"
             log.warning("closed %d connections that were still open %s", cut, why)
         counters = serving.board.totals()
         log.info(
@@ -123,7 +134,7 @@ class Supervisor:
             counters.pauses,
         )
 
-    def _begin(self) -> None:
+    def _begin(self, serving: Serving) -> None:
         """Tell whoever waits for it that we serve."""
         if self._stop.is_set():
             return  # somebody did not want us; a process before us goes on
@@ -132,15 +143,15 @@ class Supervisor:
         self._notifier.ready("serving")
         if self._predecessor is not None:
             self._predecessor.ready()
+            # Until now a log rotation was told to that one alone.
+            self._reopen_logs(serving)
 
     async def _drain(self, serving: Serving) -> int:
         """Let the sessions end; return how many had to be cut off."""
         limits = serving.config.limits
         if self._successor is None:
             return await self._drain_for_good(serving, limits.drain_timeout)
-        hurry = asyncio.create_task(
-            self._hurry(self._successor, limits.drain_timeout), name="hurry"
-        )
+        hurry = asyncio.create_task(self._hurry(serving, self._successor), name="hurry")
         try:
             return await serving.crew.drain(limits.upgrade_timeout, self._force)
         finally:
@@ -158,10 +169,14 @@ class Supervisor:
         await first_of(before.gone(), self._force.wait(), timeout=timeout + GRACE)
         return cut
 
-    async def _hurry(self, successor: Successor, timeout: float) -> None:
-        """When the one that took over ends, this one is to end as well."""
-        await successor.gone()
+    async def _hurry(self, serving: Serving, successor: Successor) -> None:
+        """When the one that took over ends, or a signal says so, this one is to end as well."""
+        gone = successor.gone(lambda: self._reopen_logs(serving))
+        await first_of(gone, self._told_to_stop.wait())
+        timeout = serving.config.limits.drain_timeout
+        log.info("stopping: open connections have %g s to end from now on", timeout)
         await asyncio.sleep(timeout)
+        self._why_forced = f"after {timeout:g} s"
         self._force.set()
 
     # -- while it serves ----------------------------------------------------------------------
@@ -218,13 +233,14 @@ class Supervisor:
             await self._upgrade.wait()
             self._upgrade.clear()
             log.info("upgrade: starting the new process")
+            self._upgrading = True
             # It would never hear of what is changed from now on.
-            operator.why_not = "an upgrade is under way: try again"
+            await operator.stand_still("an upgrade is under way: try again")
             try:
                 successor = Successor.start(self._estate(serving, operator, admin))
                 await successor.ready()
             except UpgradeError as error:
-                operator.why_not = ""
+                operator.why_not, self._upgrading = "", False
                 _report_failed_upgrade(serving, error)
             else:
                 log.info("upgrade: pid %d has taken over", successor.pid)
@@ -233,7 +249,7 @@ class Supervisor:
 
     def _estate(self, serving: Serving, operator: Operator, admin: socket | None) -> Estate:
         return Estate(
-            sockets=list(serving.named_sockets()),
+            sockets=list(serving.served()),
             admin=admin,
             turns=self._turns.descriptor,
             changes=operator.configuration.changes,
@@ -259,7 +275,7 @@ class Supervisor:
             signal.SIGHUP: self._reload.set,
             signal.SIGUSR2: self._upgrade.set,
             signal.SIGUSR1: lambda: self._on_reopen_signal(serving),
-            signal.SIGTTIN: crew.add,
+            signal.SIGTTIN: lambda: self._on_add_signal(serving),
             signal.SIGTTOU: lambda: crew.remove(serving.config.limits.drain_timeout),
         }
         for number, action in actions.items():
@@ -271,12 +287,27 @@ class Supervisor:
                 loop.remove_signal_handler(number)
 
     def _on_reopen_signal(self, serving: Serving) -> None:
+        self._reopen_logs(serving)
+        if self._predecessor is not None:
+            self._predecessor.reopen()
+
+    def _reopen_logs(self, serving: Serving) -> None:
         self._access_log.reopen()
         serving.crew.tell(ReopenLogs())
 
-    def _on_stop_signal(self) -> None:
+    def _on_add_signal(self, serving: Serving) -> None:
         if self._stop.is_set():
+            log.warning("no more workers: tcplb is about to end")
+        elif self._upgrading:
+            # The new process has been given the sockets, and would not know another one's.
+            log.warning("no more workers while an upgrade is under way")
+        else:
+            serving.crew.add()
+
+    def _on_stop_signal(self) -> None:
+        if self._told_to_stop.is_set():
             self._force.set()
+        self._told_to_stop.set()
         self._stop.set()
 
 

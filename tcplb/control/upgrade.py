@@ -19,38 +19,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from socket import MSG_DONTWAIT, MSG_PEEK, SHUT_WR, socket, socketpair
 from typing import Any
 
 from tcplb.config.changes import RuntimeChanges
-from tcplb.control.given_sockets import clean_environment, hand_over
+from tcplb.control.given_sockets import Served, clean_environment, hand_over
+from tcplb.errors import TcplbError
 
 VARIABLE = "TCPLB_PREDECESSOR"
 START_TIME = 60.0
 """Seconds that the new one may take until it is ready."""
+_END_TIME = 2.0
+"""Seconds that it may take to end when it has failed."""
 _READY = b"ready\n"
+_REOPEN = b"reopen\n"
 _LONGEST = 64 * 1024 * 1024
 
 log = logging.getLogger("tcplb.upgrade")
 
 
-class UpgradeError(Exception):
-    """The new process has not taken over. The message says why."""
+class UpgradeError(TcplbError):
+    """The new process has not taken over, or cannot. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estate:
     """What the old one leaves to the new one."""
 
-    sockets: Sequence[tuple[str, socket]]
-    """Listening sockets, each with its listener's name."""
+    sockets: Sequence[Served]
+    """The listening sockets."""
     admin: socket | None
     turns: int
     """The descriptor of `Turns`: both write to the same logs for a while."""
@@ -73,6 +78,8 @@ class Successor:
     @classmethod
     def start(cls, estate: Estate) -> Successor:
         """Start it, by the command line of this process. Raises UpgradeError."""
+        if os.getpid() == 1:
+            raise UpgradeError("this is process 1, and its container would end with it")
         will, descriptors = _write_will(estate)
         try:
             ours, theirs = socketpair()
@@ -106,19 +113,26 @@ class Successor:
             raise
         if answer == _READY:
             return
-        code = await loop.run_in_executor(None, self._process.wait)
+        code = await loop.run_in_executor(None, self._reap)
         self._channel.close()
         raise UpgradeError(f"the new process (pid {self.pid}) {why} (exit code {code})")
 
-    async def gone(self) -> None:
-        """Wait until it has ended."""
-        await _until_closed(self._channel)
+    async def gone(self, reopen: Callable[[], None]) -> None:
+        """Wait until it has ended. Meanwhile call `reopen` when it has the logs opened anew."""
+        await _until_closed(self._channel, reopen)
+
+    def _reap(self) -> int:
+        try:
+            return self._process.wait(_END_TIME)
+        except subprocess.TimeoutExpired:  # it does not want us, and serves by itself
+            self._process.kill()
+            return self._process.wait()
 
 
 def _write_will(estate: Estate) -> tuple[bytes, list[int]]:
     """Return what the new process is told first, and the descriptors that it is given."""
     older = [channel.fileno() for channel in estate.older]
-    descriptors = [*(sock.fileno() for _, sock in estate.sockets), estate.turns, *older]
+    descriptors = [*(each.sock.fileno() for each in estate.sockets), estate.turns, *older]
     will: dict[str, Any] = {
         "turns": estate.turns,
         "changes": estate.changes.to_json(),
@@ -157,20 +171,36 @@ class Predecessor:
     def from_environment(cls, environ: dict[str, str] | os._Environ[str]) -> Predecessor | None:
         """Return the process that has started this one to be replaced, if that is so.
 
-        The variable is taken out of `environ`.
+        The variable is taken out of `environ`. Raises UpgradeError if that process leaves something
+        that makes no sense to this version: if this one served without, both would.
         """
         number = environ.pop(VARIABLE, None)
         if number is None:
             return None
         try:
-            with contextlib.ExitStack() as failed:
-                channel = failed.enter_context(_adopt(int(number)))
-                predecessor = cls(channel, _read_will(channel))
-                failed.pop_all()
-                return predecessor
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            channel = _adopt(int(number))
+        except (OSError, ValueError, OverflowError) as error:
             log.warning("%s says nothing that can be used: %s", VARIABLE, error)
             return None
+        with contextlib.ExitStack() as failed:
+            failed.enter_context(channel)
+            try:
+                will = _read_will(channel)
+            except OSError as error:
+                log.warning("the old process is gone: %s", error.strerror)
+                return None
+            predecessor = cls._understand(channel, will)
+            failed.pop_all()
+            return predecessor
+
+    @classmethod
+    def _understand(cls, channel: socket, will: bytes) -> Predecessor:
+        try:
+            return cls(channel, json.loads(will))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise UpgradeError(
+                f"what the old process leaves makes no sense to this version: {error}"
+            ) from error
 
     @property
     def channels(self) -> list[socket]:
@@ -185,6 +215,12 @@ class Predecessor:
         except OSError as error:
             log.warning("the old process is gone: %s", error.strerror)
 
+    def reopen(self) -> None:
+        """Have it open its logs anew: a rotation has moved the files away."""
+        for channel in self.channels:
+            with contextlib.suppress(OSError):
+                channel.send(_REOPEN)
+
     def ending(self) -> None:
         """Tell it that this one is about to end, and that it is to end as well."""
         for channel in self.channels:
@@ -197,14 +233,14 @@ class Predecessor:
             await _until_closed(channel)
 
 
-def _read_will(channel: socket) -> dict[str, Any]:
-    """Return what the old process says. Raises OSError and ValueError."""
+def _read_will(channel: socket) -> bytes:
+    """Return what the old process says. Raises OSError, too if it ends before it has said it."""
     channel.setblocking(True)
     with channel.makefile("rb") as lines:
-        will = json.loads(lines.readline(_LONGEST))
+        will = lines.readline(_LONGEST)
     channel.setblocking(False)
-    if not isinstance(will, dict):
-        raise ValueError("it is no object")  # noqa: TRY004 - what comes in is wrong
+    if not will.endswith(b"\n"):
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     return will
 
 
@@ -225,10 +261,11 @@ def _is_open(channel: socket) -> bool:
         return False
 
 
-async def _until_closed(channel: socket) -> None:
+async def _until_closed(channel: socket, reopen: Callable[[], None] = lambda: None) -> None:
     loop = asyncio.get_running_loop()
     try:
-        while await loop.sock_recv(channel, 64):
-            pass
+        while said := await loop.sock_recv(channel, 64):
+            if _REOPEN in said:
+                reopen()
     except OSError:
         pass  # it was killed with something unread

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tcplb.control.given_sockets import (
     GivenSockets,
+    Served,
     clean_environment,
     given_sockets,
     hand_over,
@@ -40,10 +41,12 @@ class Giver:
     def kept(self, sock: socket.socket) -> socket.socket:
         return self._stack.enter_context(sock)
 
-    def hand_over(self, *sockets: tuple[str, socket.socket]) -> GivenSockets:
-        """Hand over copies of `sockets`, under these names."""
-        copies = [(name, sock.dup()) for name, sock in sockets]
-        return self.take_over(hand_over(copies), [sock.detach() for _, sock in copies])
+    def hand_over(
+        self, *sockets: tuple[str, socket.socket], host: str = LOOPBACK, port: int = 0
+    ) -> GivenSockets:
+        """Hand over copies of `sockets`, of listeners of these names and this address."""
+        copies = [Served(sock.dup(), name, host, port) for name, sock in sockets]
+        return self.take_over(hand_over(copies), [each.sock.detach() for each in copies])
 
     def take_over(self, environ: dict[str, str], ours: Sequence[int] = ()) -> GivenSockets:
         for number in ours:
@@ -91,7 +94,7 @@ def test_a_host_name_is_what_it_resolves_to(giver: Giver) -> None:
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "two..dots"])
 def test_a_host_that_cannot_be_resolved_takes_nothing(giver: Giver, host: str) -> None:
     sockets = giver.hand_over(("web", giver.listening()))
-    assert giver.taken(sockets, host, 0, "web") == []
+    assert giver.taken(sockets, host, 1, "web") == []
     assert len(sockets.left) == 1
 
 
@@ -108,9 +111,10 @@ def test_all_of_a_group_on_one_address_are_taken(giver: Giver) -> None:
 
 
 def test_port_0_finds_the_sockets_that_its_listener_had(giver: Giver) -> None:
-    one, other, moved = giver.listening(), giver.listening(), giver.listening("127.0.0.2")
-    sockets = giver.hand_over(("web", one), ("db", other), ("web", moved))
+    one, other = giver.listening(), giver.listening()
+    sockets = giver.hand_over(("web", one), ("db", other), ("moved", giver.listening()))
     assert giver.taken(sockets, LOOPBACK, 0, "web") == [port_of(one)]
+    assert giver.taken(sockets, "127.0.0.2", 0, "moved") == []
     assert giver.taken(sockets, LOOPBACK, 0, "db") == [port_of(other)]
     assert giver.taken(sockets, LOOPBACK, 0, "db") == []
     assert len(sockets.left) == 1
@@ -118,8 +122,16 @@ def test_port_0_finds_the_sockets_that_its_listener_had(giver: Giver) -> None:
 
 def test_a_listener_that_has_moved_leaves_its_socket(giver: Giver) -> None:
     one, other = giver.listening(), giver.listening()
-    sockets = giver.hand_over(("web", one))
+    sockets = giver.hand_over(("web", one), port=port_of(one))
     assert giver.taken(sockets, LOOPBACK, port_of(other), "web") == []
+
+
+def test_what_systemd_gave_by_name_stays_with_its_listener(giver: Giver) -> None:
+    one = giver.listening()
+    sockets = giver.hand_over(("web", one), host="::1", port=80)
+    assert giver.taken(sockets, "::1", 80, "db") == []
+    assert giver.taken(sockets, "::1", 81, "web") == []
+    assert giver.taken(sockets, "::1", 80, "web") == [port_of(one)]
 
 
 @needs_ipv6
@@ -135,7 +147,7 @@ def test_the_empty_host_is_a_socket_for_both_families(giver: Giver) -> None:
     both = giver.kept(socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True))
     one = giver.listening("::")
     assert one.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    sockets = giver.hand_over(("a", both), ("b", one))
+    sockets = giver.hand_over(("a", both), ("b", one), host="::", port=1)
     assert giver.taken(sockets, "", port_of(one), "b") == []
     assert giver.taken(sockets, "", 0, "b") == []
     assert giver.taken(sockets, "", port_of(both), "a") == [port_of(both)]
@@ -265,14 +277,14 @@ def test_a_descriptor_that_is_not_open_is_told(giver: Giver) -> None:
 def test_a_descriptor_named_twice_is_told_and_taken_once(giver: Giver) -> None:
     one = giver.listening()
     number = one.dup().detach()
-    sockets = giver.take_over({"TCPLB_SOCKETS": f"{number}@a,{number}@b"})
+    sockets = giver.take_over({"TCPLB_SOCKETS": f"{number}@127.0.0.1:0@a,{number}@127.0.0.1:0@b"})
     assert sockets.problems == (f"TCPLB_SOCKETS: descriptor {number} is named twice",)
     assert giver.taken(sockets, LOOPBACK, 0, "a") == [port_of(one)]
 
 
 @pytest.mark.parametrize("word", ["0", "1", "2", "-1", "x", "٣", "1e3", "", "9" * 5000, "\x1b[2J"])
 def test_a_word_that_is_no_descriptor_is_told_and_nothing_closed(giver: Giver, word: str) -> None:
-    sockets = giver.take_over({"TCPLB_SOCKETS": f"{word}@web"})
+    sockets = giver.take_over({"TCPLB_SOCKETS": f"{word}@:80@web"})
     (problem,) = sockets.problems
     assert problem.startswith("TCPLB_SOCKETS: ")
     assert problem.endswith(" is no descriptor from 3 on")
@@ -398,7 +410,7 @@ def test_names_that_do_not_fit_count_for_nothing(giver: Giver) -> None:
 def test_both_kinds_at_once_and_a_number_that_both_name(giver: Giver) -> None:
     one, other = giver.listening(), giver.listening()
     takes = [(LOOPBACK, 0, "web"), (LOOPBACK, 0, "db")]
-    variables = {"LISTEN_FDNAMES": "web", "TCPLB_SOCKETS": "3@db,4@db"}
+    variables = {"LISTEN_FDNAMES": "web", "TCPLB_SOCKETS": f"3@{LOOPBACK}:0@db,4@{LOOPBACK}:0@db"}
     said = in_a_child([one, other], takes, LISTEN_FDS="1", **variables)
     assert said == {
         "taken": [[port_of(one)], [port_of(other)]],

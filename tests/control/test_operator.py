@@ -56,6 +56,20 @@ async def test_a_reload_is_carried_out_and_told(
     assert reloads.last_at is not None
 
 
+async def test_to_stand_still_what_is_under_way_is_done_first(stage: Stage) -> None:
+    change = asyncio.create_task(stage.operator.change(SetWeight("web", "a", 7)), name="change")
+    await asyncio.sleep(0)  # it has begun
+    waiting = asyncio.create_task(stage.operator.change(SetWeight("web", "b", 7)), name="waiting")
+    await stage.operator.stand_still("it is closed")
+    assert stage.operator.configuration.changes
+    await change
+    with pytest.raises(ChangeError, match="it is closed"):
+        await waiting
+    with pytest.raises(ChangeError, match="it is closed"):
+        await stage.operator.reload()
+    assert stage.weights() == {"a": 7, "b": 1}
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [("", "reloaded: no changes"), ("panic_threshold = 5", "reloaded: 1 change")],

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tcplb.config.models import Config
 from tcplb.config.settings import load
+from tcplb.control.events import Events
+from tcplb.control.given_sockets import GivenSockets, Served, given_sockets, hand_over
 from tcplb.control.messages import Verdict
 from tcplb.control.serving import Serving
+from tcplb.control.turns import Turns
 from tcplb.errors import BindError, StrategyError
 from tcplb.policy.transition import Checked, State, Transition
 from tests.control.serving_model import serving_by, text
@@ -48,6 +53,38 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     file.write_text(text("a", "b", rest="workers = 2"))
     with serving_by(file) as (serving, _):
         yield Stage(serving, file)
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Iterator[tuple[Config, GivenSockets]]:
+    """Settings with two listeners and three workers, and two sockets for the first listener."""
+    first = socket.create_server(("127.0.0.1", 0), reuse_port=True)
+    port = first.getsockname()[1]
+    sockets = [first, socket.create_server(("127.0.0.1", port), reuse_port=True)]
+    file = tmp_path / "tcplb.toml"
+    more = '[[listeners]]\nname = "new"\nbind = "127.0.0.1:0"\npool = "web"'
+    file.write_text(text("a", bind=f"127.0.0.1:{port}", more=more, rest="workers = 3"))
+    served = [Served(sock, "x", "127.0.0.1", port) for sock in sockets]
+    variables = hand_over(served)
+    for sock in sockets:
+        os.set_inheritable(sock.detach(), True)
+    with closing(given_sockets(variables, os.getpid())) as made:
+        yield load(file).config, made
+
+
+@pytest.mark.parametrize("beside_another", [True, False])
+async def test_beside_another_process_it_opens_no_more_than_it_must(
+    given: tuple[Config, GivenSockets], *, beside_another: bool
+) -> None:
+    with closing(Turns.create()) as turns:
+        config, sockets = given
+        with Serving(config, turns, Events(), sockets, beside_another=beside_another) as serving:
+            if beside_another:
+                assert len(serving.sockets) == 2
+                # Nobody comes to this address yet.
+                assert len({number for number, _ in serving.sockets[1]}) == 2
+                serving.open_for_all()
+            assert [len(serving.sockets[number]) for number in range(3)] == [2, 2, 2]
 
 
 async def test_another_configuration_is_another_plan(stage: Stage) -> None:

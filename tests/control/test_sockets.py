@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -144,6 +144,16 @@ def test_a_set_that_cannot_be_opened_whole_is_not_there(listen: Listen) -> None:
 
 
 @needs_proc
+def test_what_a_set_lacks_is_opened(listen: Listen) -> None:
+    (one,), (two,), (more,) = (listen("127.0.0.1:0") for _ in range(3))
+    with closing(SocketSets([(0, one), (1, two)])) as sets:
+        sets.add_given([(0, more)])
+        sets.complete()
+        assert [dict(sets[number]).keys() for number in range(2)] == [{0, 1}, {0, 1}]
+        assert dict(sets[1])[0] is more
+        assert endpoint(dict(sets[1])[1]) == endpoint(two)
+
+
 def test_a_taken_port_is_told_as_it_was_written_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from tcplb.config.changes import RuntimeChanges, SetWeight
 from tcplb.config.models import Config
-from tcplb.control.upgrade import VARIABLE, Predecessor
+from tcplb.control.upgrade import VARIABLE, Predecessor, Successor, UpgradeError
 
 CHANGES = RuntimeChanges().with_change(
     SetWeight("web", "a", 5),
@@ -63,6 +65,10 @@ def old(stack: ExitStack) -> Old:
     return Old(stack)
 
 
+def python(program: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+
+
 def adopted(old: Old) -> Predecessor:
     made = old.successor()
     assert made is not None
@@ -96,7 +102,6 @@ def test_the_channel_is_for_no_process_of_ours(old: Old) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        b"",
         b"\n",
         b"nonsense\n",
         b"[]\n",
@@ -109,13 +114,21 @@ def test_the_channel_is_for_no_process_of_ours(old: Old) -> None:
         b"\xff\n",
     ],
 )
-def test_what_makes_no_sense_is_told_and_counts_as_nothing(
+def test_with_what_makes_no_sense_this_one_does_not_serve(old: Old, said: bytes) -> None:
+    old.channel.sendall(said)
+    with pytest.raises(UpgradeError, match="makes no sense to this version"):
+        old.successor()
+    assert old.channel.recv(1) == b""
+
+
+@pytest.mark.parametrize("said", [b"", b'{"turns": 7'])
+def test_one_that_was_killed_before_it_said_all_leaves_this_one_to_serve(
     old: Old, said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     old.channel.sendall(said)
     old.channel.shutdown(socket.SHUT_WR)
     assert old.successor() is None
-    assert f"{VARIABLE} says nothing that can be used" in caplog.text
+    assert "the old process is gone" in caplog.text
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "99999", "9" * 40, "1.5"])
@@ -176,6 +189,34 @@ async def test_those_before_it_are_told_of_the_end_and_waited_for_too(
     assert not gone.done()
     older.close()
     await asyncio.wait_for(gone, 20)
+
+
+async def test_it_hears_when_logs_are_to_be_opened_anew(old: Old) -> None:
+    old.say()
+    made = adopted(old)
+    made.ready()
+    assert old.channel.recv(100) == b"ready\n"
+    old.channel.setblocking(False)
+    process = python("")
+    successor = Successor(process, old.channel, b"")
+    reopened = asyncio.Event()
+    gone = asyncio.ensure_future(successor.gone(reopened.set))
+    made.reopen()
+    await asyncio.wait_for(reopened.wait(), 20)
+    assert not gone.done()
+    made.ending()
+    await asyncio.wait_for(gone, 20)
+    process.communicate(timeout=20)
+
+
+async def test_one_that_hangs_up_and_goes_on_is_ended() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.setblocking(False)
+        with python("input()") as process:
+            theirs.close()
+            with pytest.raises(UpgradeError, match=r"ended before it was ready \(exit code -9\)"):
+                await Successor(process, ours, b"will\n").ready()
 
 
 def test_the_environment_of_the_process_is_one_too(old: Old) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -523,6 +524,25 @@ def test_it_serves_without_an_admin_port_if_the_usual_one_is_taken(
             visit(ports_of(lb)[0])
             lb.signal(signal.SIGTERM)
             assert lb.wait() == 0
+
+
+def test_without_a_place_for_the_token_nobody_waits_at_the_usual_port(
+    backends: list[Counting],
+) -> None:
+    alone = ("unshare", "--user", "--map-root-user", "--net")
+    changed = "-u TCPLB_ADMIN_BIND RUNTIME_DIRECTORY=/dev/null/x"
+    started = f'ip link set lo up && exec env {changed} "$0" "$@"'
+    if subprocess.run([*alone, "ip", "link"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and to be allowed a network of one's own")
+    flags = ("--listen", "127.0.0.1:1", "--backend", f"127.0.0.1:{backends[0].port}")
+    with tcplb("serve", *flags, wrapper=[*alone, "sh", "-c", started]) as lb:
+        lb.wait_for("there is no admin port: cannot use the token file ")
+        lb.wait_for("listening on 127.0.0.1:1")
+        tables = (Path(f"/proc/{lb.process.pid}/net/{table}") for table in ("tcp", "tcp6"))
+        sockets = [line.split()[1] for table in tables for line in table.read_text().splitlines()]
+        assert [each[-5:] for each in sockets if ":" in each] == [":0001"]
+        lb.signal(signal.SIGTERM)
+        assert lb.wait() == 0
 
 
 def test_an_admin_port_that_was_asked_for_has_to_be_free() -> None:

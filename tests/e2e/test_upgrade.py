@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from tests.e2e.admin import (
 )
 from tests.e2e.test_across_workers import Counting, counting_backends
 from tests.e2e.test_workers import Load, is_alive
-from tests.processes import WAIT, Running, echoed, eventually, tcplb, visit
+from tests.processes import WAIT, Running, echoed, eventually, tcplb, visit, worker_of
 
 pytestmark = pytest.mark.e2e
 
@@ -55,6 +57,17 @@ def upgrade(lb: Running, pid: int | None = None, *, count: int = 1) -> int:
     """Upgrade the process `pid`, the first one if not given; return the pid of the new one."""
     os.kill(lb.process.pid if pid is None else pid, signal.SIGUSR2)
     return int(lb.wait_for(r"upgrade: pid (\d+) has taken over", count=count)[count - 1][1])
+
+
+def begun(lb: Running) -> int:
+    """Have it begin an upgrade; return the pid of the new process, which is not ready yet."""
+    known = set(lb.children())
+    lb.signal(signal.SIGUSR2)
+    eventually(lambda: len(set(lb.children()) - known) == 1)
+    (new,) = set(lb.children()) - known
+    # Up to its exec the old one waits for it: to stop it there would stop both.
+    eventually(lambda: any(e.startswith("TCPLB_PREDECESSOR=") for e in environment_of(new)))
+    return new
 
 
 def until_gone(*pids: int) -> None:
@@ -255,11 +268,11 @@ def test_one_that_is_killed_before_it_is_ready_costs_nothing(
     file = write_config(tmp_path / "tcplb.toml", {"a": backend.port}, top="workers = 2")
     with upgradable(file) as it:
         with Load.on(it.port) as load:
+            # It would like more sockets than it is given: who came to those would be lost.
+            file.write_text(file.read_text().replace("workers = 2", "workers = 3"))
             known = set(it.lb.children())
             for attempt in range(3):
-                it.lb.signal(signal.SIGUSR2)
-                eventually(lambda: len(set(it.lb.children()) - known) == 1)
-                (new,) = set(it.lb.children()) - known
+                new = begun(it.lb)
                 # Before it has a worker, when it has one, and when it has two.
                 eventually(lambda: len(_children(new)) >= attempt)  # noqa: B023
                 os.kill(new, signal.SIGKILL)
@@ -286,10 +299,7 @@ def test_a_new_one_that_is_told_to_end_before_it_is_ready_does_not_take_over(
 ) -> None:
     file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
     with upgradable(file) as it:
-        known = set(it.lb.children())
-        it.lb.signal(signal.SIGUSR2)
-        eventually(lambda: len(set(it.lb.children()) - known) == 1)
-        (new,) = set(it.lb.children()) - known
+        new = begun(it.lb)
         eventually(lambda: len(_children(new)) == 1)  # so it hears signals
         os.kill(new, signal.SIGTERM)
         it.lb.wait_for(r"upgrade failed, .* ended before it was ready \(exit code 0\)")
@@ -303,9 +313,7 @@ def test_the_old_one_told_to_end_meanwhile_leaves_nothing(
 ) -> None:
     file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
     with upgradable(file) as it:
-        known = set(it.lb.children())
-        it.lb.signal(signal.SIGUSR2)
-        eventually(lambda: len(set(it.lb.children()) - known) == 1)
+        begun(it.lb)
         it.lb.signal(signal.SIGTERM)
         assert it.lb.process.wait(WAIT) == 0
         until_gone(*it.lb.mark.processes())
@@ -329,10 +337,7 @@ def test_the_old_one_killed_while_the_new_one_starts_is_replaced_by_it(
 ) -> None:
     file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
     with upgradable(file) as it:
-        known = set(it.lb.children())
-        it.lb.signal(signal.SIGUSR2)
-        eventually(lambda: len(set(it.lb.children()) - known) == 1)
-        (new,) = set(it.lb.children()) - known
+        new = begun(it.lb)
         eventually(lambda: len(_children(new)) == 1)
         it.lb.process.kill()
         admin_of(it.lb, count=2)
@@ -361,6 +366,26 @@ def test_the_end_of_the_new_one_ends_the_old_one_within_the_drain_timeout(
         it.lb.wait_for(r" KD ", count=2)
 
 
+def test_the_old_one_told_to_end_has_the_drain_timeout_and_ends_at_a_second_signal(
+    tmp_path: Path, backend: Counting
+) -> None:
+    file = write_config(
+        tmp_path / "tcplb.toml", {"a": backend.port}, more='[limits]\ndrain_timeout = "1m"\n'
+    )
+    with upgradable(file) as it, client_of(it.port) as client:
+        echoed(client)
+        new = upgrade(it.lb)
+        it.lb.wait_for(r"the 1 open ones have 3600 s to end")
+        it.lb.signal(signal.SIGTERM)
+        it.lb.wait_for(r"stopping: open connections have 60 s to end from now on")
+        echoed(client, b"still here")
+        it.lb.signal(signal.SIGTERM)
+        assert it.lb.process.wait(WAIT) == 5
+        it.lb.wait_for(r"closed 1 connections that were still open on a second signal")
+        visit(it.port)
+        end(it.lb, new)
+
+
 def test_a_second_signal_to_the_new_one_does_not_wait_for_the_old_one(
     tmp_path: Path, backend: Counting
 ) -> None:
@@ -383,19 +408,93 @@ def test_a_change_is_refused_while_another_process_takes_over(
 ) -> None:
     file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
     with upgradable(file) as it:
-        known = set(it.lb.children())
-        it.lb.signal(signal.SIGUSR2)
-        eventually(lambda: len(set(it.lb.children()) - known) == 1)
-        (new,) = set(it.lb.children()) - known
+        new = begun(it.lb)
         os.kill(new, signal.SIGSTOP)
         reply = it.admin.refused("PUT", "backends", "web", "a", "weight", status=409, weight=2)
         assert "an upgrade is under way" in reply
+        it.lb.signal(signal.SIGTTIN)
+        it.lb.wait_for("no more workers while an upgrade is under way")
         os.kill(new, signal.SIGCONT)
         it.lb.wait_for("has taken over")
         assert Admin(it.admin.address).get("config", "diff")["changes"] == []
         assert ports_of(it.lb)[0] == it.port
         until_active(it.admin, 0)
         end(it.lb, new)
+
+
+def test_a_change_that_is_under_way_is_not_forgotten(tmp_path: Path, backend: Counting) -> None:
+    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    with upgradable(file) as it, ThreadPoolExecutor() as threads:
+        worker = worker_of(it.lb)
+        os.kill(worker, signal.SIGSTOP)  # so the change takes its time
+        change = threads.submit(it.admin.do, "PUT", "backends", "web", "a", "weight", weight=7)
+        eventually(lambda: it.admin.backend("a")["weight"] == 7)
+        it.lb.signal(signal.SIGUSR2)
+        it.lb.wait_for("upgrade: starting the new process")
+        assert not change.done()
+        os.kill(worker, signal.SIGCONT)
+        change.result(WAIT)
+        new = int(it.lb.wait_for(r"upgrade: pid (\d+) has taken over")[0][1])
+        eventually(lambda: it.admin.get("status")["pid"] == new)
+        assert it.admin.backend("a")["weight"] == 7
+        end(it.lb, new)
+
+
+# -- logs -------------------------------------------------------------------------------------
+
+
+def test_a_log_rotation_reaches_all(tmp_path: Path, backend: Counting) -> None:
+    log, rotated, once_more = (tmp_path / name for name in ("access", "access.1", "access.2"))
+    file = write_config(
+        tmp_path / "tcplb.toml", {"a": backend.port}, more=f'[log]\naccess = "{log}"\n'
+    )
+    with upgradable(file) as it, client_of(it.port) as client:
+        echoed(client)
+        new = begun(it.lb)
+        eventually(lambda: log in _files_of(new))
+        # It has opened the log, and the signal still goes to the one before it.
+        os.kill(new, signal.SIGSTOP)
+        log.rename(rotated)
+        it.lb.signal(signal.SIGUSR1)
+        os.kill(new, signal.SIGCONT)
+        it.lb.wait_for("has taken over")
+        eventually(lambda: not _users_of(rotated, it.lb))
+        # Now it goes to the new one, and the old one has a session.
+        log.rename(once_more)
+        os.kill(new, signal.SIGUSR1)
+        eventually(lambda: not _users_of(once_more, it.lb))
+        client.close()
+        it.lb.process.wait(WAIT)
+        visit(it.port)
+        end(it.lb, new)
+    assert [path.read_text().count("\n") for path in (rotated, once_more, log)] == [0, 0, 2]
+
+
+def _files_of(pid: int) -> set[Path]:
+    files = set[Path]()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            files.add(each.readlink())
+    return files
+
+
+def _users_of(file: Path, lb: Running) -> list[int]:
+    return [pid for pid in lb.mark.processes() if is_alive(pid) and file in _files_of(pid)]
+
+
+def test_process_1_of_a_container_is_not_replaced(tmp_path: Path, backend: Counting) -> None:
+    alone = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and to be allowed a name space of one's own")
+    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    with tcplb("serve", "--config", str(file), wrapper=alone) as lb:
+        port = ports_of(lb)[0]
+        (first,) = lb.children()
+        os.kill(first, signal.SIGUSR2)
+        lb.wait_for("upgrade failed, serving goes on: this is process 1")
+        visit(port)
+        os.kill(first, signal.SIGTERM)
+        assert lb.wait() == 0
 
 
 def test_variables_that_say_nothing_are_told_and_ignored(tmp_path: Path, backend: Counting) -> None:
