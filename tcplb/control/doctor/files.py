@@ -17,7 +17,15 @@ def check_access_log(target: str) -> Finding:
     if target in ("-", "none"):
         return ok(check, "goes to standard output" if target == "-" else "none is wanted")
     path = Path(target)
-    shown = printable(target)
+    try:
+        return _check_log_file(check, path, printable(target))
+    except OSError as error:  # of a directory above it, most likely
+        what = f"{printable(target)} cannot be looked at by this user: {error.strerror}"
+        see = f"namei -l {_word(path)} shows which directory is closed to it"
+        return problem(check, what, see)
+
+
+def _check_log_file(check: str, path: Path, shown: str) -> Finding:
     if path.is_dir():
         return problem(check, f"{shown} is a directory", "name a file in it")
     if path.exists():

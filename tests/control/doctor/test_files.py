@@ -56,6 +56,8 @@ def test_what_this_user_may_not_write(tmp_path: Path) -> None:
     file.write_text("")
     file.chmod(0o444)
     folder.mkdir(mode=0o555)
+    closed = tmp_path / "c"
+    closed.mkdir(mode=0o000)
     drop = []
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -63,7 +65,15 @@ def test_what_this_user_may_not_write(tmp_path: Path) -> None:
         # Still root, but without the power to write everywhere. Who it is does not matter.
         drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
     done = subprocess.run(
-        [*drop, sys.executable, "-c", AS_NOBODY, str(file), str(folder / "c.log")],
+        [
+            *drop,
+            sys.executable,
+            "-c",
+            AS_NOBODY,
+            str(file),
+            str(folder / "c.log"),
+            str(closed / "d.log"),
+        ],
         capture_output=True,
         text=True,
         timeout=WAIT,
@@ -71,7 +81,9 @@ def test_what_this_user_may_not_write(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        f"problem; chown $USER {path}, with the user that tcplb runs as" for path in (file, folder)
+        f"problem; chown $USER {file}, with the user that tcplb runs as",
+        f"problem; chown $USER {folder}, with the user that tcplb runs as",
+        f"problem; namei -l {closed}/d.log shows which directory is closed to it",
     ]
 
 
