@@ -28,6 +28,8 @@ class Deadlines:
     """For the client to read any byte of what waits for it."""
     idle: float = 15.0
     """For the first byte of a request, the next one or the first."""
+    hand_over: float = 1.0
+    """For the first request of who has just connected when another process takes the port over."""
     close: float = 3.0
     """For all to end that is under way when the server closes."""
 
@@ -42,7 +44,7 @@ class Connection(web.RequestHandler):
 
     _wire: asyncio.Transport  # from `connection_made` on
 
-    __slots__ = ("_cut", "_deadlines", "_is_idle", "_lost", "_stuck", "_wire", "gone")
+    __slots__ = ("_cut", "_deadlines", "_is_idle", "_lost", "_stuck", "_wire", "asked", "gone")
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class Connection(web.RequestHandler):
         )
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the connection is over."""
+        self.asked: asyncio.Future[None] = loop.create_future()
+        """Done when its first request is here, or never will be."""
         self._deadlines = deadlines
         self._lost = lost
         self._cut: asyncio.TimerHandle | None = None
@@ -85,8 +89,9 @@ class Connection(web.RequestHandler):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        if not self.gone.done():
-            self.gone.set_result(None)
+        for future in (self.asked, self.gone):
+            if not future.done():
+                future.set_result(None)
         self._lost()
 
     def data_received(self, data: bytes) -> None:
@@ -99,6 +104,8 @@ class Connection(web.RequestHandler):
     def request_is_read(self) -> None:
         """Note that the request is here to its last byte."""
         self._is_idle = False
+        if not self.asked.done():
+            self.asked.set_result(None)
         if self._cut is not None:
             self._cut.cancel()
 

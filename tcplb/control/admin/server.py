@@ -130,13 +130,16 @@ class AdminServer:
     async def close(self, *, handed_over: bool = False) -> None:
         """End all streams and connections, in a few seconds whatever their clients do.
 
-        A Unix socket's file stays if the socket was `handed_over` to another process.
+        A Unix socket's file stays if the socket was `handed_over` to another process, and who has
+        just come here by chance is answered: the port is open all the time.
         """
         if self._acceptor is not None:
             await self._acceptor.stop()
         if self._streams is not None:
             self._streams.close()
         if self._runner is not None:
+            if handed_over:
+                await _let_ask(self._runner, self._bounds.deadlines.hand_over)
             await _end(self._runner)
         self._acceptor = self._streams = self._runner = None
         if self._sock is not None:
@@ -152,9 +155,20 @@ class AdminServer:
         )
 
 
+def _connections(runner: web.AppRunner) -> list[Connection]:
+    return cast("list[Connection]", runner.server.connections if runner.server else [])
+
+
+async def _let_ask(runner: web.AppRunner, timeout: float) -> None:
+    """Wait for the first request of those who have not made one yet."""
+    waiting = [each.asked for each in _connections(runner) if not each.asked.done()]
+    if waiting:
+        await asyncio.wait(waiting, timeout=timeout)
+
+
 async def _end(runner: web.AppRunner) -> None:
     """End all connections: those that are being answered soon, and those that do not read now."""
-    connections = cast("list[Connection]", runner.server.connections if runner.server else [])
+    connections = _connections(runner)
     await runner.cleanup()
     for connection in connections:
         connection.abort()

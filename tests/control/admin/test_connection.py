@@ -237,6 +237,29 @@ async def test_closing_ends_streams_and_takes_no_notice_of_clients(
         pass
 
 
+async def test_who_has_just_connected_is_answered_when_the_port_is_handed_over() -> None:
+    deadlines = Deadlines(idle=HOURS, hand_over=HOURS)
+    config = AdminConfig(bind="127.0.0.1:0")
+    server = AdminServer(FakeControl(), config, token=TOKEN, bounds=Bounds(deadlines=deadlines))
+    await server.start()
+    client = Client(server)
+    message = client.message("GET", "/healthz", headers={})
+    before = await client.connect()
+    before[1].write(client.message("GET", "/healthz", headers={"Connection": None}))
+    await before[0].readuntil(b"ok")
+    reader, writer = await client.connect()
+    while server.connections < 2:
+        await asyncio.sleep(0.001)
+    closing = asyncio.create_task(server.close(handed_over=True), name="close")
+    for _ in range(20):
+        await asyncio.sleep(0)  # it would have closed it by now
+    writer.write(message)
+    assert (await asyncio.wait_for(read_all(reader), WAIT)).startswith(b"HTTP/1.1 200")
+    await asyncio.wait_for(closing, WAIT)
+    for each in (writer, before[1]):
+        await close(each)
+
+
 def test_nothing_wakes_it_up_when_nobody_asks() -> None:
     waits_for_good = threading.Event()
     served = threading.Event()
