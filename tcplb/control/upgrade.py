@@ -23,6 +23,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +38,6 @@ from tcplb.errors import TcplbError
 VARIABLE = "TCPLB_PREDECESSOR"
 START_TIME = 60.0
 """Seconds that the new one may take until it is ready."""
-_END_TIME = 2.0
-"""Seconds that it may take to end when it has failed."""
 _READY = b"ready\n"
 _REOPEN = b"reopen\n"
 _LONGEST = 64 * 1024 * 1024
@@ -69,9 +68,8 @@ class Estate:
 class Successor:
     """The new process, as the old one sees it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket, will: bytes) -> None:
-        self.pid = process.pid
-        self._process = process
+    def __init__(self, pid: int, channel: socket, will: bytes) -> None:
+        self.pid = pid
         self._channel = channel
         self._will = will
 
@@ -85,48 +83,45 @@ class Successor:
             ours, theirs = socketpair()
             with contextlib.ExitStack() as failed, theirs:
                 failed.callback(ours.close)
-                process = _spawn(estate, theirs, descriptors)
+                pid = _spawn(estate, theirs, descriptors)
                 failed.pop_all()
         except OSError as error:
             raise UpgradeError(f"cannot start the new process: {error.strerror}") from error
         ours.setblocking(False)
-        return cls(process, ours, will)
+        return cls(pid, ours, will)
 
     async def ready(self) -> None:
-        """Wait until it serves. Raises UpgradeError if it does not; then it is gone.
+        """Wait until it serves. Raises UpgradeError if it does not; then it is gone, or about to.
 
         Whoever gives up waiting has it end as well: there cannot be two that serve.
         """
         loop = asyncio.get_running_loop()
-        answer, why = b"", "ended before it was ready"
+        answer, why, end = b"", "ended before it was ready", signal.SIGTERM
         try:
             async with asyncio.timeout(START_TIME):
                 await loop.sock_sendall(self._channel, self._will)
                 answer = await loop.sock_recv(self._channel, len(_READY))
         except TimeoutError:
-            self._process.kill()
-            why = f"was not ready after {START_TIME:g} s"
+            why, end = f"was not ready after {START_TIME:g} s", signal.SIGKILL
         except OSError:
             pass  # it has ended with something unread
         except asyncio.CancelledError:
-            self._process.terminate()
+            self._signal(end)
             raise
         if answer == _READY:
             return
-        code = await loop.run_in_executor(None, self._reap)
+        # Of one that has said nothing and has ended, nothing is left to hear it.
+        self._signal(end)
         self._channel.close()
-        raise UpgradeError(f"the new process (pid {self.pid}) {why} (exit code {code})")
+        raise UpgradeError(f"the new process (pid {self.pid}) {why}")
 
     async def gone(self, reopen: Callable[[], None]) -> None:
         """Wait until it has ended. Meanwhile call `reopen` when it has the logs opened anew."""
         await _until_closed(self._channel, reopen)
 
-    def _reap(self) -> int:
-        try:
-            return self._process.wait(_END_TIME)
-        except subprocess.TimeoutExpired:  # it does not want us, and serves by itself
-            self._process.kill()
-            return self._process.wait()
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 def _write_will(estate: Estate) -> tuple[bytes, list[int]]:
@@ -145,13 +140,39 @@ def _write_will(estate: Estate) -> tuple[bytes, list[int]]:
     return json.dumps(will).encode() + b"\n", descriptors
 
 
-def _spawn(estate: Estate, channel: socket, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+_LAUNCH = """
+import os, sys
+number, *command = sys.argv[1:]
+os.set_inheritable(int(number), False)
+pid = os.posix_spawn(command[0], command, os.environ)
+os.write(int(number), str(pid).encode())
+"""
+
+
+def _spawn(estate: Estate, channel: socket, descriptors: Sequence[int]) -> int:
+    """Start the new process; return its pid. Raises OSError.
+
+    It is nobody's child, so it becomes that of the service manager: as a grandchild it would not be
+    one that systemd can wait for. `systemctl stop` would kill it without letting it drain, and its
+    death would not be noticed before ours.
+    """
     environment = clean_environment(os.environ) | hand_over(estate.sockets)
     # systemd's is about the old process; the new one's watchdog is its own.
     environment.pop("WATCHDOG_PID", None)
     environment[VARIABLE] = str(channel.fileno())
     command = [sys.executable, *sys.orig_argv[1:]]
-    return subprocess.Popen(command, env=environment, pass_fds=[*descriptors, channel.fileno()])
+    told, tell = os.pipe()
+    with open(told, "rb") as answer:  # noqa: PTH123 - a descriptor, no path
+        try:
+            launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(tell), *command]
+            passed = [*descriptors, channel.fileno(), tell]
+            process = subprocess.Popen(launch, env=environment, pass_fds=passed)
+        finally:
+            os.close(tell)
+        pid = answer.read()
+        if process.wait() or not pid:
+            raise OSError(errno.ECHILD, "its launcher has failed")
+        return int(pid)
 
 
 class Predecessor:
