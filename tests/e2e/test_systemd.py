@@ -200,6 +200,9 @@ def test_an_upgrade_tells_of_the_new_main_process(
                 assert main == {"MAINPID": str(new)}
                 # That the old one goes, in its own time, is no end of the service.
                 lb.wait_for("the 1 open ones")
+                # It is not our grandchild: a manager can wait only for a child of its own.
+                status = Path(f"/proc/{new}/status").read_text()
+                assert f"PPid:\t{lb.process.pid}\n" not in status
             assert lb.process.wait(WAIT) == 0
             messages = [manager.next() for _ in range(3)]
             assert messages == [{"WATCHDOG": "1"}] * 3
