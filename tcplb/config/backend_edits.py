@@ -1,18 +1,19 @@
 """Edits of the backends in a TOML text, which leave every other character as it is.
 
 A backend is a table under a header, ``[[pools.web.backends]]``, or one in braces in an array,
-``backends = [{ address = "a:1" }]``. Each function takes a text that `tomllib` accepts, and the
-path of one backend in it, and returns the new text.
+``backends = [{ address = "a:1" }]``. Each function takes a text that `tomllib` accepts, and paths
+of backends in it, and returns the new text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tcplb.config.keypath import KeyPath
-from tcplb.config.spans import Spans, spans_of
+from tcplb.config.spans import Span, Spans, spans_of
 
 _COMMA = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*,")
 _REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)")
@@ -20,29 +21,38 @@ _BLANK_LINE = re.compile(r"[ \t]*(?:\r?\n|\Z)")
 _BLANKS = re.compile(r"[ \t]*")
 
 
-def set_keys(text: str, path: KeyPath, keys: Mapping[str, object]) -> str:
-    """With `keys` set in the backend: in place, or behind its last key."""
-    for key, value in keys.items():
-        spans = spans_of(text)
-        if (*path, key) in spans.values:
-            start, end = spans.values[(*path, key)]
-            text = text[:start] + _literal(value) + text[end:]
-        else:
-            text = _with_key(text, spans, path, f"{key} = {_literal(value)}")
+class _Edit(NamedTuple):
+    """A piece of the text that gets another content."""
+
+    piece: Span
+    content: str
+
+
+def set_keys(text: str, keys_of: Mapping[KeyPath, Mapping[str, object]]) -> str:
+    """With keys set in the backends at these paths: in place, or behind the last key."""
+    spans = spans_of(text)
+    edits: list[_Edit] = []
+    for path, keys in keys_of.items():
+        known = {key: value for key, value in keys.items() if (*path, key) in spans.values}
+        edits += [_Edit(spans.values[(*path, key)], _literal(known[key])) for key in known]
+        new = _pairs({key: value for key, value in keys.items() if key not in known})
+        if new:
+            edits.append(_more_keys(text, spans, path, new))
+    for (start, end), content in sorted(edits, reverse=True):  # the others stay where they are
+        text = text[:start] + content + text[end:]
     return text
 
 
-def add_behind(text: str, path: KeyPath, table: Mapping[str, object]) -> str:
-    """With one more backend behind that at `path`, the last one, in the same form."""
+def add_behind(text: str, path: KeyPath, tables: Sequence[Mapping[str, object]]) -> str:
+    """With more backends behind that at `path`, the last one, in the same form."""
     spans = spans_of(text)
-    pairs = [f"{key} = {_literal(value)}" for key, value in table.items()]
     if path not in spans.headers:
-        return _with_element(text, spans, path, f"{{ {', '.join(pairs)} }}")
+        return _with_elements(text, spans, path, [f"{{ {', '.join(_pairs(t))} }}" for t in tables])
     start, end = spans.headers[path]
     line_end = _line_end(text, spans.pairs[path][-1].end)
-    lines = ["", "", text[start:end], *pairs]
+    lines = [line for table in tables for line in ("", text[start:end], *_pairs(table))]
     indent = text[_line_start(text, start) : start]
-    return text[:line_end] + _joined(text, lines, indent) + text[line_end:]
+    return text[:line_end] + _joined(text, ["", *lines], indent) + text[line_end:]
 
 
 def remove(text: str, path: KeyPath) -> str:
@@ -60,26 +70,32 @@ def remove(text: str, path: KeyPath) -> str:
     return _without_element(text, spans, path)
 
 
-def _with_key(text: str, spans: Spans, path: KeyPath, pair: str) -> str:
+def _pairs(table: Mapping[str, object]) -> list[str]:
+    return [f"{key} = {_literal(value)}" for key, value in table.items()]
+
+
+def _more_keys(text: str, spans: Spans, path: KeyPath, pairs: Sequence[str]) -> _Edit:
     start, end = spans.pairs[path][-1]
     if path not in spans.headers:
-        return f"{text[:end]}, {pair}{text[end:]}"
+        return _Edit(Span(end, end), "".join(f", {pair}" for pair in pairs))
     indent = text[_line_start(text, start) : start]
     end = _line_end(text, end)
-    return text[:end] + _joined(text, ["", pair], indent) + text[end:]
+    return _Edit(Span(end, end), _joined(text, ["", *pairs], indent))
 
 
-def _with_element(text: str, spans: Spans, path: KeyPath, element: str) -> str:
+def _with_elements(text: str, spans: Spans, path: KeyPath, elements: Sequence[str]) -> str:
     start, end = spans.values[path]
     comma = _COMMA.match(text, end)
     behind = comma.end() if comma else end
     if not _has_own_lines(text, start, behind) or "\n" in text[end:behind]:
-        return f"{text[:end]}, {element}{text[end:]}"
+        return f"{text[:end]}, {', '.join(elements)}{text[end:]}"
     line_end = _line_end(text, behind)
     indent = text[_line_start(text, start) : start]
-    added = _joined(text, ["", element], indent)
+    last_comma = "," if comma else ""
+    lines = [*(f"{element}," for element in elements[:-1]), f"{elements[-1]}{last_comma}"]
+    added = _joined(text, ["", *lines], indent)
     if comma:
-        return f"{text[:line_end]}{added},{text[line_end:]}"
+        return f"{text[:line_end]}{added}{text[line_end:]}"
     return f"{text[:end]},{text[end:line_end]}{added}{text[line_end:]}"
 
 

@@ -6,8 +6,9 @@ new settings, and `RuntimeChanges.rebased` says which changes are left on top of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -56,7 +57,7 @@ _NORMAL_FORMS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RuntimeChanges:
     """The changes in force, in a normal form that follows from what they come to.
 
@@ -76,7 +77,7 @@ class RuntimeChanges:
 
     def about(self, pool: str, backend: str) -> tuple[RuntimeChange, ...]:
         """The changes of one backend, none if it is as in the settings."""
-        return tuple(change for change in self if target_of(change) == (pool, backend))
+        return self._groups.get((pool, backend), ())
 
     def with_change(self, change: RuntimeChange, config: Config) -> RuntimeChanges:
         """These changes and one more, for the settings as loaded.
@@ -114,14 +115,14 @@ class RuntimeChanges:
         its pool or backend. Where the new settings have a backend that had been added under the
         same name, they win.
         """
-        left = RuntimeChanges()
+        loaded = {name: _loaded(pool) for name, pool in config.pools.items()}
+        left: list[RuntimeChange] = []
         dropped: list[str] = []
-        for group in self._groups():
-            pool, name = target_of(group[0])
-            kept, reason = _rebase(group, config.pools.get(pool))
-            left = left._with_group(pool, name, kept)
+        for (pool, _), group in self._groups.items():
+            kept, reason = _rebase(group, loaded.get(pool))
+            left += kept
             dropped += [f"{change}: {reason}" for change in _lost(group, kept)]
-        return left._without_last_removals(config, dropped)
+        return RuntimeChanges(tuple(left))._without_last_removals(config, dropped)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The changes as JSON has them, for `from_json` of another process."""
@@ -135,16 +136,19 @@ class RuntimeChanges:
                 f"runtime changes must be an array (got {show(data)})"
             )
         changes = cls(tuple(change_from_json(entry) for entry in data))
-        groups = list(changes._groups())
+        groups = changes._groups.values()
         normal = all(tuple(map(type, group)) in _NORMAL_FORMS for group in groups)
         if not normal or sum(groups, ()) != changes.changes:
             raise ValueError("runtime changes contradict each other")
         return changes
 
-    def _groups(self) -> Iterator[tuple[RuntimeChange, ...]]:
-        """The changes of each backend."""
-        for target in dict.fromkeys(target_of(change) for change in self):
-            yield self.about(*target)
+    @cached_property
+    def _groups(self) -> Mapping[tuple[str, str], tuple[RuntimeChange, ...]]:
+        """The changes of each backend, by its pool and name."""
+        groups: dict[tuple[str, str], list[RuntimeChange]] = {}
+        for change in self:
+            groups.setdefault(target_of(change), []).append(change)
+        return {target: tuple(group) for target, group in groups.items()}
 
     def _with_group(self, pool: str, name: str, group: tuple[RuntimeChange, ...]) -> RuntimeChanges:
         """With `group` as the changes of a backend, at the place of those it had, if any."""
@@ -168,11 +172,12 @@ class RuntimeChanges:
     ) -> tuple[RuntimeChanges, tuple[str, ...]]:
         """Without the removals that would leave a pool of the new settings with no backend."""
         left = self
-        for change in reversed(self.changes):
-            if any(left._members(change.pool, config).values()):
+        for pool, last in {change.pool: change for change in self}.items():
+            if any(self._members(pool, config).values()):
                 continue
-            left = left._with_group(*target_of(change), ())
-            dropped.append(f"{change}: it is the last one that the pool has now")
+            # All of them are removals then; without one of them there is a backend.
+            left = left._with_group(*target_of(last), ())
+            dropped.append(f"{last}: it is the last one that the pool has now")
         return left, tuple(dropped)
 
 
@@ -231,13 +236,13 @@ def _group(
 
 
 def _rebase(
-    group: tuple[RuntimeChange, ...], pool: PoolConfig | None
+    group: tuple[RuntimeChange, ...], loaded: Mapping[str, BackendConfig] | None
 ) -> tuple[tuple[RuntimeChange, ...], str]:
-    """What is left of the changes of one backend in the pool as it is now; why not all."""
-    if pool is None:
+    """What is left of the changes of one backend in the pool as it is `loaded`; why not all."""
+    if loaded is None:
         return (), "there is no such pool any more"
     pool_name, name = target_of(group[0])
-    now = _loaded(pool).get(name)
+    now = loaded.get(name)
     match group[-1]:
         case RemoveBackend():
             return (group if now else ()), _SAME

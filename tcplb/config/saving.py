@@ -80,13 +80,13 @@ def _edited_pool(text: str, name: str, before: PoolConfig, after: PoolConfig) ->
     tables = _tables_of(text, name, before)
     wanted = {backend.name: backend for backend in after.backends}
     kept = [(index, old) for index, old in enumerate(before.backends) if old.name in wanted]
-    for index, old in kept:
-        keys = _keys_to_set(old, wanted[old.name], tables[index])
-        text = set_keys(text, (*array, index), keys)
-    last = len(tables) - 1
-    for new in after.backends[len(kept) :]:
-        text = add_behind(text, (*array, last), to_table(new))
-        last += 1
+    text = set_keys(
+        text,
+        {(*array, n): _keys_to_set(old, wanted[old.name], tables[n]) for n, old in kept},
+    )
+    if new := after.backends[len(kept) :]:
+        last = len(tables) - 1
+        text = add_behind(text, (*array, last), [to_table(backend) for backend in new])
     # The last ones first, so that the others stay where they are; and after those that come, so
     # that the array is never empty.
     gone = [index for index, old in enumerate(before.backends) if old.name not in wanted]

@@ -265,6 +265,34 @@ def test_all_are_replaced() -> None:
     )
 
 
+def test_several_that_are_added_come_one_behind_the_other() -> None:
+    new = [AddBackend("web", BackendConfig(address=f"h:{port}")) for port in (1, 2, 3)]
+    headers = "".join(f'\n[[pools.web.backends]]\naddress = "h:{port}"\n' for port in (1, 2, 3))
+    assert edit(HEADERS, *new) == HEADERS.replace('8083"\n', f'8083"\n{headers}')
+    for before, after in (
+        ("[{a}]", "[{a}, {1}, {2}, {3}]"),
+        ("[\n  {a} # one\n]", "[\n  {a}, # one\n  {1},\n  {2},\n  {3}\n]"),
+        ("[\n  {a}, # one\n]", "[\n  {a}, # one\n  {1},\n  {2},\n  {3},\n]"),
+    ):
+        forms = {str(port): f'{{ address = "h:{port}" }}' for port in (1, 2, 3)}
+        texts = []
+        for array in (before, after):
+            for name, form in {"a": '{ address = "a:1" }', **forms}.items():
+                array = array.replace(f"{{{name}}}", form)  # noqa: PLW2901
+            texts.append(f"[pools.web]\nbackends = {array}\n")
+        assert edit(texts[0], *new) == texts[1]
+
+
+def test_a_thousand_changes_take_no_time_to_speak_of() -> None:
+    names = [f"b{n}" for n in range(1000)]
+    text = "".join(f'[[pools.web.backends]]\nname = "{n}"\naddress = "h:1"\n' for n in names)
+    config = config_of(text)
+    overlay = RuntimeChanges(tuple(SetWeight("web", name, 2) for name in names))
+    assert overlay.rebased(config) == (overlay, ())
+    # It was a minute each, in which the supervisor did nothing else.
+    assert edited(text, overlay, config).count("weight = 2") == 1000
+
+
 def test_no_change_is_no_edit() -> None:
     assert edited("nothing = [ to see", RuntimeChanges(), Config()) == "nothing = [ to see"
 
