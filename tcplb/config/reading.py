@@ -41,6 +41,14 @@ def read(path: Path) -> Document:
     return Document(data, {(): file_origin(name, 1), **origins})
 
 
+def may_never_end(path: Path) -> bool:
+    """Whether reading there might take for ever: from a pipe or a terminal, say."""
+    try:
+        return path.is_fifo() or path.is_char_device()
+    except ValueError:  # a NUL in the name
+        return False
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()

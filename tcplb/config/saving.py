@@ -16,6 +16,7 @@ from tcplb.config.backend_edits import add_behind, remove, set_keys
 from tcplb.config.changes import RuntimeChanges
 from tcplb.config.keypath import KeyPath, format_key
 from tcplb.config.models import BackendConfig, Config, PoolConfig
+from tcplb.config.reading import may_never_end
 from tcplb.config.runtime_change import to_table
 from tcplb.config.wording import printable
 from tcplb.errors import ChangeError, ConfigError
@@ -38,7 +39,7 @@ def save(path: Path | None, changes: RuntimeChanges, load: Callable[[Path], Conf
     if not changes:
         return
     name = printable(str(path))
-    if path.is_fifo() or path.is_char_device():  # before it is read, which may take for ever
+    if may_never_end(path):
         raise ChangeError(f"{name} is not a regular file, so nothing can be saved there")
     config = load(path)
     wanted = _wanted(changes, config, name)

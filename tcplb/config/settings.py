@@ -37,6 +37,8 @@ class Settings:
 
     config: Config
     origins: Mapping[KeyPath, str]
+    empty_file: bool = False
+    """Whether there was a file, and nothing in it but perhaps comments."""
 
     def origin_of(self, path: KeyPath) -> str:
         """Where the value at `path` came from, or else the nearest table around it."""
@@ -51,6 +53,7 @@ def load(path: Path | None, overrides: Sequence[Override] = ()) -> Settings:
     flags. Raises ConfigError, with all problems, if anything is wrong.
     """
     document = read(path) if path is not None else Document()
+    empty_file = path is not None and not document.data
     findings = add_missing_tables(document)
     findings += apply(document, overrides)
     findings += add_missing_names(document)
@@ -59,7 +62,7 @@ def load(path: Path | None, overrides: Sequence[Override] = ()) -> Settings:
     findings += check_references(document)
     if config is None or findings:
         raise ConfigError(document.problems(findings))
-    return Settings(config, _origins(document, config))
+    return Settings(config, _origins(document, config), empty_file)
 
 
 def _validate(document: Document, findings: list[Finding]) -> Config | None:

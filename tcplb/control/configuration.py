@@ -14,10 +14,12 @@ from pathlib import Path
 from tcplb.config.changes import RuntimeChange, RuntimeChanges
 from tcplb.config.difference import Difference, difference
 from tcplb.config.models import Config
+from tcplb.config.reading import may_never_end
 from tcplb.config.saving import save
 from tcplb.config.settings import Settings
+from tcplb.config.wording import printable
 from tcplb.control.watch import Look, look
-from tcplb.errors import ChangeError
+from tcplb.errors import ChangeError, ConfigError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +73,30 @@ class Configuration:
         return None if self.source.file is None else str(self.source.file)
 
     def propose_reload(self, *, discard_changes: bool = False) -> Proposal:
-        """Load again. Raises ConfigError, and ChangeError if there is no file to load."""
-        if self.source.file is None:
-            raise ChangeError("there is no file to reload: tcplb was started without one")
-        self.seen = look(self.source.file)
-        settings = self.source.load(self.source.file)
+        """Load again. Raises ConfigError, and ChangeError if there is no file to load.
+
+        Nothing comes into force by it, so another thread may do it: a large file takes its time.
+        """
+        settings = self._load_again(self.source.file)
         before = RuntimeChanges() if discard_changes else self.changes
         changes, dropped = before.rebased(settings.config)
         wanted = changes.apply_to(settings.config)
         # What waits for a restart is named each time.
         changed = difference(self.config, wanted)
         return Proposal(settings, changes, self._as_far_as_possible(wanted), changed, dropped)
+
+    def _load_again(self, file: Path | None) -> Settings:
+        if file is None:
+            raise ChangeError("there is no file to reload: tcplb was started without one")
+        if may_never_end(file):
+            raise ChangeError(f"{printable(str(file))} is not a regular file: it was read once")
+        self.seen = look(file)
+        settings = self.source.load(file)
+        if settings.empty_file and not self.settings.empty_file:
+            # Somebody has truncated it and not written it yet, or the disk is full. Defaults for
+            # everything is the last thing that was meant.
+            raise ConfigError([Problem(printable(str(file)), "", "is empty")])
+        return settings
 
     def propose_change(self, change: RuntimeChange) -> Proposal:
         """Add a runtime change. Raises ChangeError if it makes no sense."""

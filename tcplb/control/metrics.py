@@ -105,7 +105,7 @@ class Metrics:
             _single(
                 "tcplb_last_reload_success",
                 "gauge",
-                "Whether the last reload or change succeeded; 1 if there was none yet.",
+                "Whether the last reload succeeded; 1 if there was none yet.",
                 int(reloads.last_error is None),
             ),
             _single(

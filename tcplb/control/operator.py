@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tcplb.config.changes import RuntimeChange
 from tcplb.config.runtime_change import SetState, target_of
@@ -28,7 +28,8 @@ class Reloads:
     last_at: float | None = None
     """Seconds since the epoch."""
     last_error: str | None = None
-    """What was wrong with the last one; None if it was in order."""
+    """What was wrong with the last reload; None if it was in order. No runtime change mends that:
+    the file would still be wrong at the next start."""
 
 
 class Operator:
@@ -57,14 +58,24 @@ class Operator:
         """
         async with self._turn:
             try:
-                self._check_permission()
-                proposal = self.configuration.propose_reload(discard_changes=discard_changes)
+                proposal = await self._load(discard_changes=discard_changes)
                 if not dry_run:
-                    await self._carry_out(proposal, "reloaded")
+                    proposal = await self._carry_out(proposal, "reloaded")
+                    self.reloads.last_error = None
             except TcplbError as error:
                 if not dry_run:
                     self._failed("reload", error)
+                    self.reloads.last_error = str(error)
                 raise
+        return proposal
+
+    async def _load(self, *, discard_changes: bool) -> Proposal:
+        self._check_permission()
+        # In a thread: meanwhile workers are replaced, and the admin port answers.
+        proposal = await asyncio.to_thread(
+            self.configuration.propose_reload, discard_changes=discard_changes
+        )
+        self._check_permission()
         return proposal
 
     async def change(self, change: RuntimeChange, *, timeout: float | None = None) -> Proposal:
@@ -76,7 +87,7 @@ class Operator:
             self._check_permission()
             proposal = self.configuration.propose_change(change)
             try:
-                await self._carry_out(proposal, "changed at run time")
+                proposal = await self._carry_out(proposal, "changed at run time")
             except TcplbError as error:
                 self._failed(str(change), error)
                 raise
@@ -86,15 +97,14 @@ class Operator:
             self._serving.events.add("operator", str(change), pool=pool, backend=backend)
         return proposal
 
-    def save(self) -> list[str]:
+    async def save(self) -> list[str]:
         """Write the runtime changes into the file; return them in words.
 
         Raises ChangeError and ConfigError.
         """
-        self._check_permission()
-        if self._turn.locked():
-            raise ChangeError("a reload or a change is under way: try again")
-        saved = self.configuration.save()
+        async with self._turn:
+            self._check_permission()
+            saved = await asyncio.to_thread(self.configuration.save)
         if saved:
             log.info("saved %d changes to %s", len(saved), self.configuration.source.file)
             self._serving.events.add("operator", f"saved {len(saved)} changes to the file")
@@ -115,21 +125,24 @@ class Operator:
         if self.why_not:
             raise ChangeError(self.why_not)
 
-    async def _carry_out(self, proposal: Proposal, what: str) -> None:
+    async def _carry_out(self, proposal: Proposal, what: str) -> Proposal:
+        """Serve by it; return it with what is not as it should be yet among its notes."""
         before = self._serving.config
         late = await self._serving.apply(proposal.config)
         self.configuration.take_over(proposal)
         self.drains.update(proposal.config)
         self._watch.set(on=proposal.config.watch, seen=self.configuration.seen)
         self.reloads.succeeded += 1
-        self.reloads.last_at, self.reloads.last_error = time.time(), None
-        self._report(what, proposal, late)
+        self.reloads.last_at = time.time()
+        proposal = replace(proposal, notes=(*proposal.notes, *late))
+        self._report(what, proposal)
         known = {listener.bind for listener in before.listeners}
         for listener in proposal.config.listeners:
             if listener.bind not in known:
                 self._serving.report(listener)
+        return proposal
 
-    def _report(self, what: str, proposal: Proposal, late: list[str]) -> None:
+    def _report(self, what: str, proposal: Proposal) -> None:
         """Say what has changed, one line each."""
         changes = proposal.difference.changes
         summary = f"{what}: {len(changes) or 'no'} change{'' if len(changes) == 1 else 's'}"
@@ -137,12 +150,12 @@ class Operator:
         self._serving.events.add("reload", summary)
         for change in changes:
             (log.warning if change.reason else log.info)("%s", change)
-        for note in (*proposal.notes, *late):
+        for note in proposal.notes:
             log.warning("%s", note)
 
     def _failed(self, what: str, error: TcplbError) -> None:
         self.reloads.failed += 1
-        self.reloads.last_at, self.reloads.last_error = time.time(), str(error)
+        self.reloads.last_at = time.time()
         problems = error.problems if isinstance(error, ConfigError) else [error]
         log.error("%s failed, nothing has changed:", what)
         for problem in problems:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,29 @@ def test_a_bad_file_changes_nothing(make: Make, write: Write, file: Path) -> Non
     with pytest.raises(ConfigError, match="no such file"):
         configuration.propose_reload()
     assert weights(configuration) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("text", ["", "# all of it is still to be written\n\n"])
+def test_a_file_that_was_emptied_changes_nothing(make: Make, file: Path, text: str) -> None:
+    configuration = make()
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="is empty"):
+        configuration.propose_reload()
+
+
+def test_a_file_that_was_empty_from_the_start_may_be_so(make: Make, file: Path) -> None:
+    file.write_text("")
+    settings = load(file)
+    configuration = Configuration(Source(file, load), settings)
+    assert not configuration.propose_reload().difference
+
+
+def test_a_pipe_is_not_read_again(make: Make, file: Path) -> None:
+    configuration = make()
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ChangeError, match="is not a regular file"):
+        configuration.propose_reload()
 
 
 def test_without_a_file_there_is_nothing_to_reload(file: Path, write: Write) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tcplb.config.changes import SetState, SetWeight
-from tcplb.control.configuration import Configuration
+from tcplb.config.settings import Settings, load
+from tcplb.control.configuration import Configuration, Source
 from tcplb.control.operator import Operator
 from tcplb.control.serving import Serving
 from tcplb.errors import BindError, ChangeError, ConfigError, StrategyError, TcplbError
@@ -134,6 +136,42 @@ async def test_what_fails_changes_nothing_and_is_told(
     stage.file.write_text(text("a"))
     await stage.operator.reload()
     assert stage.operator.reloads.last_error is None
+
+
+async def test_a_runtime_change_does_not_mend_a_file(stage: Stage) -> None:
+    stage.file.write_text("[")
+    with pytest.raises(ConfigError):
+        await stage.operator.reload()
+    await stage.operator.change(SetWeight("web", "a", 7))
+    with pytest.raises(ChangeError):
+        await stage.operator.change(SetWeight("web", "nobody", 7))
+    assert "is not valid TOML" in (stage.operator.reloads.last_error or "")
+
+
+async def test_others_have_their_turn_while_a_file_is_loaded(stage: Stage) -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load_slowly(file: Path | None) -> Settings:
+        loading.set()
+        assert loaded.wait(10)
+        return load(file)
+
+    configuration = stage.operator.configuration
+    configuration.source = Source(stage.file, load_slowly)
+    reload = asyncio.create_task(stage.operator.reload())
+    assert await asyncio.to_thread(loading.wait, 10)
+    stage.operator.why_not = "another one takes over"  # it has become so meanwhile
+    loaded.set()
+    with pytest.raises(ChangeError, match="another one takes over"):
+        await reload
+    assert stage.serving.plan.generation == 0
+
+
+async def test_saving_waits_for_its_turn(stage: Stage) -> None:
+    change = stage.operator.change(SetWeight("web", "a", 7))
+    _, saved = await asyncio.gather(change, stage.operator.save())
+    assert saved == [str(SetWeight("web", "a", 7))]
+    assert load(stage.file).config == stage.operator.configuration.config
 
 
 async def test_all_that_is_wrong_with_a_file_is_told(

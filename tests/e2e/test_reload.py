@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.admin import admin_of, environment
 from tests.e2e.reloading import (
     File,
     backends,
@@ -418,12 +419,14 @@ def test_a_worker_that_cannot_go_by_it_says_so_and_serves_on(
     (tmp_path / "picky.py").write_text(code + "def pick(key, backends):\n    return None\n")
     file.say({"x": on(port)}, {"web": web})
     here = Path(__file__).parents[2]
-    environment = {"PYTHONPATH": f"{here}{os.pathsep}{tmp_path}"}
+    paths = {"PYTHONPATH": f"{here}{os.pathsep}{tmp_path}"}
     flags = ("--config", str(file.path), "--workers", str(workers))
-    with tcplb("serve", *flags, environment=environment) as lb:
+    with tcplb("serve", *flags, environment=environment() | paths) as lb:
         lb.wait_for("listening on")
         file.say({"x": on(port)}, {"web": f'strategy = "picky:pick"\n{web}'})
-        lb.signal(signal.SIGHUP)
+        notes = admin_of(lb).do("POST", "reload", dry_run=False)["notes"]
+        assert len(notes) == workers
+        assert "worker 1 goes on by the settings of before" in notes[0]
         lb.wait_for(r"worker \d goes on by the settings of before: .*not here", count=workers)
         assert visits(port, servers) == [ROUNDS, 0, 0]
         stop(lb)

@@ -164,9 +164,9 @@ class Balancer:
             raise NotFoundError(f"backend {one_of(names, backend)}")
         return _applied(await self._operator.change(change, timeout=timeout), applied=True)
 
-    def save(self) -> Saved:
+    async def save(self) -> Saved:
         """Write the runtime changes into the file. Raises ConfigError or ChangeError."""
-        saved = self._operator.save()
+        saved = await self._operator.save()
         return Saved(file=str(self._operator.configuration.source.file), changes=saved)
 
 

@@ -74,5 +74,5 @@ class Control(Protocol):
         or NotFoundError if what it is about does not exist.
         """
 
-    def save(self) -> Saved:
+    async def save(self) -> Saved:
         """Write the runtime changes into the file. Raises ConfigError or ChangeError."""

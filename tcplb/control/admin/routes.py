@@ -158,8 +158,8 @@ async def _reload(control: Control, call: Call) -> BaseModel:
     )
 
 
-def _save(control: Control, _: Call) -> BaseModel:
-    return control.save()
+async def _save(control: Control, _: Call) -> BaseModel:
+    return await control.save()
 
 
 def _find_pool(control: Control, name: str) -> PoolView:

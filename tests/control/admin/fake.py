@@ -516,7 +516,7 @@ class FakeControl:
             raise ChangeError(f"the last backend of pool {change.pool} cannot be removed")
         del members[change.backend]
 
-    def save(self) -> Saved:
+    async def save(self) -> Saved:
         if self.save_error:
             raise self.save_error
         if self.file is None:
