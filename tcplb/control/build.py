@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import assert_never
 
@@ -16,7 +16,7 @@ from tcplb.policy.names import StrategyName, names_function
 from tcplb.policy.occupancy import Occupancy
 from tcplb.policy.pool import Pool
 from tcplb.policy.roster import Roster
-from tcplb.policy.strategy import MakeStrategy, StrategyMaker, UserFunction
+from tcplb.policy.strategy import MakeStrategy, StrategyMaker, Tables, UserFunction
 from tcplb.policy.transition import Mode
 
 
@@ -25,18 +25,19 @@ def build_pool(
     occupancy: Occupancy,
     failed: Callable[[str], None],
     rng: Random | None = None,
+    prepared: Tables | None = None,
 ) -> Pool:
     """Return the pool of `plan`, which counts its leases in `occupancy`.
 
     `failed` hears why, whenever a strategy of the user's own gives nothing that can be used.
-    Raises StrategyError if that cannot be loaded.
+    `prepared` has what `prepare` has made. Raises StrategyError if that cannot be loaded.
     """
     # Seeded by the system: balancers that ejected together must not come back together.
     rng = rng or Random()
     return Pool(
         plan.name,
         plan.backends,
-        strategy_maker(plan.strategy, rng, failed),
+        strategy_maker(plan.strategy, rng, failed, prepared),
         rng=rng,
         rules=plan.rules,
         occupancy=occupancy,
@@ -45,17 +46,35 @@ def build_pool(
     )
 
 
-def roster(plan: PoolPlan, rng: Random, failed: Callable[[str], None]) -> Roster:
+def roster(
+    plan: PoolPlan, rng: Random, failed: Callable[[str], None], prepared: Tables | None = None
+) -> Roster:
     """Return who is in the pool of `plan`. Raises StrategyError."""
-    make = strategy_maker(plan.strategy, rng, failed)
+    make = strategy_maker(plan.strategy, rng, failed, prepared)
     return Roster(plan.backends, make, _modes(plan), plan.positions)
+
+
+def prepare(plan: PoolPlan, prepared: Tables) -> Iterator[None]:
+    """Make in small steps what takes long of the pool of `plan`: rings of many points, say."""
+    strategy = plan.strategy
+    if names_function(strategy.name):
+        return
+    kind, rng = StrategyName(strategy.name), Random()
+    make = MakeStrategy(kind, rng, strategy.table_size, prepared=prepared)
+    for backends in Roster(plan.backends, make).tier_members().values():
+        yield from make.prepare(backends)
 
 
 def _modes(plan: PoolPlan) -> dict[str, Mode]:
     return {backend.name: mode for backend, mode in zip(plan.backends, plan.modes, strict=True)}
 
 
-def strategy_maker(plan: StrategyPlan, rng: Random, failed: Callable[[str], None]) -> StrategyMaker:
+def strategy_maker(
+    plan: StrategyPlan,
+    rng: Random,
+    failed: Callable[[str], None],
+    prepared: Tables | None = None,
+) -> StrategyMaker:
     """Return what makes the strategies of a pool. Raises StrategyError."""
     kind: StrategyName | UserFunction
     if names_function(plan.name):
@@ -63,7 +82,7 @@ def strategy_maker(plan: StrategyPlan, rng: Random, failed: Callable[[str], None
         kind = UserFunction(function, time.perf_counter, failed)
     else:
         kind = StrategyName(plan.name)
-    return MakeStrategy(kind, rng, plan.table_size, plan.decay)
+    return MakeStrategy(kind, rng, plan.table_size, plan.decay, prepared or {})
 
 
 def build_engine(name: EngineName) -> Engine:

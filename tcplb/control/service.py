@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from tcplb.control.build import build_engine, build_pool, roster
+from tcplb.control.build import build_engine, build_pool, prepare, roster
 from tcplb.control.claims import SharedOccupancy, SharedSeats
 from tcplb.control.complaints import Complaints
 from tcplb.control.plan import ListenerPlan, Plan, PoolPlan
@@ -26,6 +26,7 @@ from tcplb.dataplane.record import RecordSink
 from tcplb.policy.access_list import AccessList
 from tcplb.policy.pool import Pool
 from tcplb.policy.rate import ClientRates
+from tcplb.policy.strategy import Tables
 from tcplb.policy.transition import Transition
 
 HealthChanged = Callable[[str, Transition], None]
@@ -97,6 +98,7 @@ class Service:
         self._before: list[_ServedListener] = []
         """Those that have been replaced or removed and may still have sessions."""
         self._by_address: dict[int, Frontend] = {}
+        self._prepared: Tables = {}
         self._known: set[Cells] = set()
         """The cells that were ours at some time, and may be so still."""
         self._planned: set[Cells] = set()
@@ -129,11 +131,25 @@ class Service:
 
     # -- another plan -------------------------------------------------------------------------
 
+    def prepare(self, plan: Plan) -> Iterator[None]:
+        """Make for the next `apply`, in small steps, what would keep the sessions waiting there."""
+        for pool in plan.pools:
+            served = self._pools.get(pool.name)
+            known = None if served is None else (served.plan.strategy, served.plan.backends)
+            if known != (pool.strategy, pool.backends):
+                yield from prepare(pool, self._prepared)
+
     def apply(self, plan: Plan) -> None:
         """Serve by `plan` from now on. Raises StrategyError; nothing has changed then."""
+        try:
+            self._apply(plan)
+        finally:
+            self._prepared.clear()
+
+    def _apply(self, plan: Plan) -> None:
         made = {pool.name: self._make_pool(pool) for pool in plan.pools if self._is_new(pool)}
         rosters = {
-            pool.name: roster(pool, served.rng, served.complaints.hear)
+            pool.name: roster(pool, served.rng, served.complaints.hear, self._prepared)
             for pool in plan.pools
             if (served := self._pools.get(pool.name)) is not None
         }
@@ -221,7 +237,7 @@ class Service:
         complaints = Complaints(plan, self._counters, time.monotonic)
         # Seeded by the system: balancers that ejected together must not come back together.
         rng = Random()
-        pool = build_pool(plan, occupancy, complaints.hear, rng)
+        pool = build_pool(plan, occupancy, complaints.hear, rng, self._prepared)
         queue = PoolQueue(pool, time.monotonic, self._board.queue(self._slot, plan.number))
         return _ServedPool(plan, pool, queue, occupancy, complaints, rng)
 

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Coroutine
 from socket import socket
 
@@ -55,6 +56,9 @@ from tcplb.dataplane.plane import DataPlane
 from tcplb.errors import LogFileError, StrategyError
 from tcplb.policy.transition import Mode, Transition
 
+_AT_A_TIME = 0.002
+"""Seconds for which sessions may wait while another plan is prepared."""
+
 log = logging.getLogger("tcplb.server")
 
 
@@ -71,6 +75,9 @@ class Worker:
         """By set and address."""
         self._tap = Tap(logs.record, self._tell)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._inbox: deque[tuple[Message, int | None]] = deque()
+        self._preparing = False
+        """Whether another plan is about to be gone by."""
         self._drain_timeout: float | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -108,7 +115,16 @@ class Worker:
 
     # -- serving ------------------------------------------------------------------------------
 
-    def _on_message(  # noqa: C901 - a table, one line a message
+    def _on_message(self, message: Message, descriptor: int | None) -> None:
+        self._inbox.append((message, descriptor))
+        self._read_inbox()
+
+    def _read_inbox(self) -> None:
+        """Do what the supervisor says, in order: what comes after another plan goes by it."""
+        while self._inbox and not self._preparing:
+            self._obey(*self._inbox.popleft())
+
+    def _obey(  # noqa: C901 - a table, one line a message
         self, message: Message, descriptor: int | None
     ) -> None:
         match message:
@@ -117,7 +133,8 @@ class Worker:
             case HandBack(set_number):
                 self._hand_back(set_number)
             case Reload(plan):
-                self._reload(plan)
+                self._preparing = True
+                self._start(self._prepare_and_reload(plan), "reload")
             case Ask():
                 self._start(self._answer(message), "answer")
             case OpenTap(filters):
@@ -149,6 +166,24 @@ class Worker:
         pool = self._service.pool(pool_name)
         if pool is not None:
             pool.learn(transition, now=time.monotonic())
+
+    async def _prepare_and_reload(self, plan: Plan) -> None:
+        try:
+            await self._prepare(plan)
+            self._reload(plan)
+        except Exception:
+            log.exception("internal error in a reload; serving goes on")
+        self._preparing = False
+        self._read_inbox()
+
+    async def _prepare(self, plan: Plan) -> None:
+        """Make what takes long, and let the sessions have their turn every now and then."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in self._service.prepare(plan):
+            if loop.time() - began > _AT_A_TIME:
+                await asyncio.sleep(0)
+                began = loop.time()
 
     def _reload(self, plan: Plan) -> None:
         """Go by another plan, or say why that is not possible and go on as before."""

@@ -13,8 +13,9 @@ its size and the seeds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import cycle
+from typing import Self
 
 from xxhash import xxh64_intdigest
 
@@ -38,6 +39,19 @@ class Maglev:
 
         Raises ValueError if it is not a prime.
         """
+        for _ in self._build(backends, table_size):
+            pass
+
+    @classmethod
+    def in_steps(
+        cls, backends: Sequence[Backend], table_size: int = TABLE_SIZE
+    ) -> Generator[None, None, Self]:
+        """Make one in small steps, for whoever has other things to do between them."""
+        maglev = cls.__new__(cls)
+        yield from maglev._build(backends, table_size)
+        return maglev
+
+    def _build(self, backends: Sequence[Backend], table_size: int) -> Iterator[None]:
         if not is_prime(table_size):
             raise ValueError(f"a Maglev table's size must be a prime, not {table_size}")
         # By name: who takes turns before whom must not depend on the order in the config.
@@ -45,7 +59,7 @@ class Maglev:
             (backend for backend in backends if backend.weight > 0),
             key=lambda backend: backend.name,
         )
-        self._table = _fill(self._backends, table_size)
+        self._table = yield from _fill(self._backends, table_size)
 
     def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         """Yield each backend once: the owner of `key`, then the next distinct ones in the table.
@@ -82,7 +96,7 @@ def is_prime(number: int) -> bool:
     return number % 2 == 1 and all(number % odd for odd in range(3, int(number**0.5) + 1, 2))
 
 
-def _fill(backends: Sequence[Backend], size: int) -> list[Backend]:
+def _fill(backends: Sequence[Backend], size: int) -> Generator[None, None, list[Backend]]:
     """Return the table, or an empty one if there is no backend.
 
     A backend tries size / (slots left) of the slots it likes to find one that is free, so all of
@@ -94,7 +108,9 @@ def _fill(backends: Sequence[Backend], size: int) -> list[Backend]:
     places = [_place(backend, size) for backend in backends]
     skips = [_skip(backend, size) for backend in backends]
     turns = cycle(_turns(backends))
-    for _ in range(size):
+    for turn in range(size):
+        if turn % 500 == 0:
+            yield
         index = next(turns)
         place, skip = places[index], skips[index]
         while table[place] is not None:

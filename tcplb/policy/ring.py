@@ -12,7 +12,8 @@ machine and in every version of Python. Changing any of them, or the hash, moves
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Self
 
 from sortedcontainers import SortedDict
 from xxhash import xxh64_intdigest
@@ -31,12 +32,29 @@ class HashRing:
     by_load = False
 
     def __init__(self, backends: Sequence[Backend]) -> None:
+        for _ in self._build(backends):
+            pass
+
+    @classmethod
+    def in_steps(cls, backends: Sequence[Backend]) -> Generator[None, None, Self]:
+        """Make a ring in small steps, for whoever has other things to do between them."""
+        ring = cls.__new__(cls)
+        yield from ring._build(backends)
+        return ring
+
+    def _build(self, backends: Sequence[Backend]) -> Iterator[None]:
         self._backends = [backend for backend in backends if backend.weight > 0]
-        points = _place(backends)
         # The hot path bisects a flat copy: 3 times cheaper than asking the SortedDict each time
         # (docs/performance.md), and membership changes rarely.
-        self._points: list[int] = list(points)
-        self._owners: list[Backend] = [points[point] for point in self._points]
+        self._points: list[int] = []
+        self._owners: list[Backend] = []
+        arcs = _arcs(sum(backend.weight for backend in backends))
+        yield from _place(backends, arcs)
+        for arc in arcs:
+            points = SortedDict(arc)
+            self._points += points.keys()
+            self._owners += points.values()
+            yield
 
     def order(self, key: bytes = b"", now: float = 0.0) -> Iterator[Backend]:
         """Yield each backend once: the owner of `key`, then the next distinct ones along the ring.
@@ -69,12 +87,23 @@ class HashRing:
         return {name: arc / _CIRCLE for name, arc in arcs.items()}
 
 
-def _place(backends: Sequence[Backend]) -> SortedDict[int, Backend]:
-    points: dict[int, Backend] = {}
+_Arc = dict[int, Backend]
+"""The points on an arc of the circle, not sorted yet, with their owners."""
+
+
+def _arcs(weight: int) -> list[_Arc]:
+    """Return equal arcs of the circle, in its order, so many that each gets some 1,000 points."""
+    return [{} for _ in range(1 + weight * POINTS_PER_WEIGHT // 1000)]
+
+
+def _place(backends: Sequence[Backend], arcs: Sequence[_Arc]) -> Iterator[None]:
+    number = len(arcs)
     # Two backends on one point: the smaller name keeps it, whatever the order of the config.
     for backend in sorted(backends, key=lambda backend: backend.name, reverse=True):
         name = backend.name.encode()
         for index in range(POINTS_PER_WEIGHT * backend.weight):
-            points[xxh64_intdigest(b"%b#%d" % (name, index), SEED)] = backend
-    # Sorted once, at the end: point by point it takes twice as long.
-    return SortedDict(points)
+            point = xxh64_intdigest(b"%b#%d" % (name, index), SEED)
+            # Sorted once, at the end: point by point it takes twice as long.
+            arcs[point * number >> 64][point] = backend
+            if index % 1000 == 0:
+                yield

@@ -35,6 +35,11 @@ class Roster:
         """Return what the operator says of `backend`."""
         return self.modes.get(backend.name, Mode.ENABLED)
 
+    def tier_members(self) -> dict[int, list[Backend]]:
+        """Return the backends of each tier, the lowest first."""
+        numbers = sorted({backend.tier for backend in self.backends})
+        return {number: self._members(number) for number in numbers}
+
     def places(self, old: Mapping[str, Place], eject: EjectPolicy) -> dict[str, Place]:
         """Return the place of each backend: the `old` one if it is the same, or a new one.
 
@@ -59,11 +64,10 @@ class Roster:
         The places belong to the new tiers from now on, and have the backends of this roster.
         """
         kept = {tier.number: tier for tier in old_tiers} if old and old.make == self.make else {}
-        numbers = sorted({backend.tier for backend in self.backends})
-        members = {number: self._members(number) for number in numbers}
+        members = self.tier_members()
         made = {
             number: _make(self.make, members[number], places, occupancy)
-            for number in numbers
+            for number in members
             if number not in kept or not _is_of(kept[number], members[number], places)
         }
         for number, (_, strategy) in made.items():
@@ -74,7 +78,7 @@ class Roster:
             Tier(number, [places[each.name] for each in members[number]], *made[number])
             if number in made
             else kept[number]
-            for number in numbers
+            for number in members
         )
 
     def _members(self, tier: int) -> list[Backend]:

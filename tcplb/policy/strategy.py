@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, assert_never
 
@@ -58,6 +58,10 @@ class UserFunction:
     """Hears the reason whenever the function's answer cannot be used."""
 
 
+Tables = MutableMapping[tuple[StrategyName, int, tuple[Backend, ...]], Strategy]
+"""Strategies that take long to make and know nothing but their backends, by what they depend on."""
+
+
 @dataclass(frozen=True, slots=True)
 class MakeStrategy:
     """Makes strategies of one kind; an instance is a `StrategyMaker`."""
@@ -68,13 +72,27 @@ class MakeStrategy:
     """Slots of a Maglev table."""
     decay: float = DECAY
     """Seconds, for peak-ewma."""
+    prepared: Tables = field(default_factory=dict, compare=False, repr=False)
+    """What need not be made any more."""
+
+    def prepare(self, backends: Sequence[Backend]) -> Iterator[None]:
+        """Make in small steps, for later, what takes long of a strategy over `backends`."""
+        made: Generator[None, None, Strategy]
+        if self.kind is StrategyName.HASH:
+            made = HashRing.in_steps(backends)
+        elif self.kind is StrategyName.MAGLEV:
+            made = Maglev.in_steps(backends, self.table_size)
+        else:
+            return
+        self.prepared[self.kind, self.table_size, tuple(backends)] = yield from made
 
     def __call__(self, backends: Sequence[Backend], load: Load) -> Strategy:
         """Return a new strategy over `backends`."""
         if isinstance(self.kind, UserFunction):
             user, fallback = self.kind, RoundRobin(backends)
             return Custom(backends, load, user.function, fallback, user.clock, user.failed)
-        return self._built_in(self.kind, backends, load)
+        prepared = self.prepared.get((self.kind, self.table_size, tuple(backends)))
+        return prepared or self._built_in(self.kind, backends, load)
 
     def _built_in(  # noqa: C901, PLR0911 - a table, one line a name
         self, name: StrategyName, backends: Sequence[Backend], load: Load

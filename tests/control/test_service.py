@@ -365,3 +365,23 @@ async def test_a_backend_that_a_listener_never_had_counts_as_none(worker: Worker
     end(before, held)
     worker.tell()
     assert worker.left() == []
+
+
+# -- what would take long -------------------------------------------------------------------------
+
+
+async def test_what_was_prepared_is_used_and_only_what_is_new_is_prepared(worker: Worker) -> None:
+    keyed = {"strategy": "hash", **ABC}
+    worker.serve(web=keyed, api=keyed)
+    heavier = {"strategy": "hash", "backends": backends("a", "b", "c", weight=9)}
+    plan = worker.plans.next(settings({"x": {"pool": "web"}}, web=heavier, api=keyed, new=heavier))
+    before = worker.pool().tiers[0].strategy
+    first = sum(1 for _ in worker.service.prepare(plan))
+    assert worker.pool().tiers[0].strategy is before
+    worker.service.apply(plan)
+    after = worker.pool().tiers[0].strategy
+    assert after is not before
+    # Two pools are the same, so they got what was prepared.
+    assert worker.pool("new").tiers[0].strategy is after
+    assert first > 0
+    assert sum(1 for _ in worker.service.prepare(plan)) == 0

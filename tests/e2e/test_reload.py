@@ -227,6 +227,31 @@ def test_a_listener_is_opened_moved_and_closed(
         stop(lb)
 
 
+def test_what_comes_after_a_plan_that_takes_long_to_prepare_goes_by_it(
+    file: File, port: int, servers: list[Counting], workers: int
+) -> None:
+    side = listening_port()
+    a, b, c = (server.port for server in servers)
+    heavy = dict.fromkeys("abc", "weight = 256\n")
+    web = f'strategy = "hash"\nhash_key = "client"\n{backends("web", heavy, a=a, b=b, c=c)}'
+    file.say({"x": on(port)}, {"web": backends("web", a=a)})
+    with serving(file, workers) as lb, talking(port) as client:
+        # The sockets of the new listener come while the workers make a ring of many points.
+        file.say({"x": on(port), "y": on(side)}, {"web": web})
+        reload(lb)
+        assert sorted(visits(side, servers)) == [0, 0, ROUNDS]
+        echoed(client)
+        client.close()
+        # And another plan before that: the last one counts.
+        for strategy in ("round-robin", "hash", "first"):
+            file.say({"x": on(port)}, {"web": web.replace('"hash"', f'"{strategy}"')})
+            lb.signal(signal.SIGHUP)
+        lb.wait_for(r"strategy: .* → first")
+        assert "reloaded: no changes" in hang_up(lb)
+        assert visits(port, servers) == [ROUNDS, 0, 0]
+        stop(lb)
+
+
 def test_who_waits_in_the_queue_of_a_listener_that_is_closed_is_served(
     file: File, port: int, servers: list[Counting], workers: int
 ) -> None:

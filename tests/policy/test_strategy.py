@@ -13,10 +13,10 @@ from tcplb.policy.occupancy import LocalOccupancy
 from tcplb.policy.peak_ewma import PeakEwma
 from tcplb.policy.power_of_two import PowerOfTwo
 from tcplb.policy.rendezvous import Rendezvous
-from tcplb.policy.ring import HashRing
+from tcplb.policy.ring import POINTS_PER_WEIGHT, HashRing
 from tcplb.policy.round_robin import RoundRobin
 from tcplb.policy.weighted_random import WeightedRandom
-from tests.policy.backends import backend_lists, make, named, names, weighted
+from tests.policy.backends import backend_lists, load_of, make, maker, named, names, weighted
 
 every_strategy = pytest.mark.parametrize("name", StrategyName)
 
@@ -34,6 +34,30 @@ KINDS = {
 }
 KEYED = {StrategyName.HASH, StrategyName.MAGLEV, StrategyName.RENDEZVOUS}
 BY_LOAD = {StrategyName.LEAST_CONNECTIONS, StrategyName.POWER_OF_TWO, StrategyName.PEAK_EWMA}
+
+
+@every_strategy
+def test_what_is_prepared_in_steps_is_what_would_be_made(name: StrategyName) -> None:
+    backends = weighted(a=100, b=7, c=0, d=1)
+    prepared = maker(name)
+    steps = list(prepared.prepare(backends))
+    made = prepared(backends, load_of(backends))
+    takes_long = name in (StrategyName.HASH, StrategyName.MAGLEV)
+    assert bool(steps) is takes_long
+    assert (made is prepared(backends, load_of(backends))) is takes_long
+    assert made is not prepared(backends[:2], load_of(backends[:2]))
+    if takes_long:
+        other = make(name, backends)
+        for key in (b"%d" % number for number in range(200)):
+            assert names(made.order(key)) == names(other.order(key))
+        assert made.shares() == other.shares()
+
+
+def test_no_step_of_a_large_ring_takes_long() -> None:
+    backends = weighted(a=256, b=256)
+    points = POINTS_PER_WEIGHT * 512
+    # Once to place them, once to sort them.
+    assert len(list(HashRing.in_steps(backends))) > 2 * points // 1000
 
 
 @every_strategy
