@@ -7,13 +7,14 @@ carried out has never been in force.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tcplb.config.changes import RuntimeChange, RuntimeChanges
 from tcplb.config.difference import Difference, difference
-from tcplb.config.models import Config
+from tcplb.config.keypath import format_key
+from tcplb.config.models import Config, PoolConfig
 from tcplb.config.reading import may_never_end
 from tcplb.config.saving import save
 from tcplb.config.settings import Settings
@@ -42,7 +43,7 @@ class Proposal:
     difference: Difference
     """What they change of what is in force, what takes a restart included."""
     notes: tuple[str, ...] = ()
-    """What becomes of changes that do not fit any more, in words."""
+    """What the user should know besides, in words: of changes that do not fit any more, say."""
 
 
 class Configuration:
@@ -83,7 +84,8 @@ class Configuration:
         wanted = changes.apply_to(settings.config)
         # What waits for a restart is named each time.
         changed = difference(self.config, wanted)
-        return Proposal(settings, changes, self._as_far_as_possible(wanted), changed, dropped)
+        notes = (*dropped, *_newly_closed(self.config, wanted))
+        return Proposal(settings, changes, self._as_far_as_possible(wanted), changed, notes)
 
     def _load_again(self, file: Path | None) -> Settings:
         if file is None:
@@ -102,7 +104,8 @@ class Configuration:
         """Add a runtime change. Raises ChangeError if it makes no sense."""
         changes = self.changes.with_change(change, self.settings.config)
         config = self._as_far_as_possible(changes.apply_to(self.settings.config))
-        return Proposal(self.settings, changes, config, difference(self.config, config))
+        changed, notes = difference(self.config, config), _newly_closed(self.config, config)
+        return Proposal(self.settings, changes, config, changed, tuple(notes))
 
     def _as_far_as_possible(self, wanted: Config) -> Config:
         """Return `wanted`, but for what takes a restart to come into force."""
@@ -135,3 +138,19 @@ class Configuration:
         self.settings = replace(self.settings, config=config)
         self.changes = RuntimeChanges()
         return saved
+
+
+def _newly_closed(before: Config, after: Config) -> Iterator[str]:
+    """Say which pools take connections no more, because nobody there is to have any."""
+    for name, pool in after.pools.items():
+        if not _takes_connections(pool):
+            old = before.pools.get(name)
+            if old is None or _takes_connections(old):
+                yield (
+                    f"pool {format_key(name)} takes no new connections: no backend of it is "
+                    "enabled and has a weight"
+                )
+
+
+def _takes_connections(pool: PoolConfig) -> bool:
+    return any(each.state == "enabled" and each.weight > 0 for each in pool.backends)

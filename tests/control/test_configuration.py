@@ -99,6 +99,21 @@ def test_changes_that_do_not_fit_any_more_are_told(make: Make, write: Write) -> 
     assert words(configuration.changes) == [str(SetState("web", "a", "draining"))]
 
 
+def test_a_pool_that_takes_no_connections_any_more_is_told_of(make: Make, write: Write) -> None:
+    configuration = make()
+    closing = [SetState("web", "a", "draining"), SetWeight("web", "b", 0)]
+    told = []
+    for change in (*closing, SetState("web", "b", "disabled"), SetState("web", "a", "enabled")):
+        proposal = configuration.propose_change(change)
+        told.append(len(proposal.notes))
+        configuration.take_over(proposal)
+    assert told == [0, 1, 0, 0]
+    write("a", more='[pools.api]\nbackends = [{ address = "h:1", state = "draining" }]')
+    assert configuration.propose_reload().notes[-1] == (
+        "pool api takes no new connections: no backend of it is enabled and has a weight"
+    )
+
+
 def test_changes_can_be_discarded(make: Make) -> None:
     configuration = make()
     configuration.take_over(configuration.propose_change(SetWeight("web", "a", 7)))

@@ -235,7 +235,8 @@ class Applied(_Answer):
     """False for a dry run."""
     changes: list[ChangeView]
     notes: list[str]
-    """Runtime changes that were dropped, and workers that do not go by it (yet), in words."""
+    """Runtime changes that were dropped, pools that take no connections any more, and workers that
+    do not go by it (yet), in words."""
 
 
 class ConfigView(_Answer):
