@@ -23,7 +23,7 @@ from tcplb.control.messages import (
     Verdict,
 )
 from tcplb.control.numbering import Numbering
-from tcplb.control.plan import Plan, write_plan
+from tcplb.control.plan import Plan, address_of, write_plan
 from tcplb.control.process import first_of
 from tcplb.control.questions import Questions
 from tcplb.control.scoreboard import Scoreboard
@@ -351,9 +351,8 @@ class Crew:
 
     def _has(self, verdict: Verdict) -> bool:
         """Whether it is of a backend in the plan: there may have been a reload since."""
-        pools = {pool.name: pool for pool in self._plan.pools}
-        members = pools[verdict.pool].backends if verdict.pool in pools else ()
-        return any(backend.name == verdict.transition.backend for backend in members)
+        address = address_of(self._plan, verdict.pool, verdict.transition.backend)
+        return address is not None and verdict.address in (None, address)
 
     def _spread(self, origin: Slot | None, verdict: Verdict) -> None:
         """Tell the others what one has found of a backend."""

@@ -78,6 +78,9 @@ class Verdict:
 
     pool: str
     transition: Transition
+    address: tuple[str, int] | None = None
+    """Where that backend is in the worker's plan, if a worker says so: by then the name may be
+    another one's."""
 
 
 # -- from a worker ----------------------------------------------------------------------------

@@ -238,6 +238,14 @@ def plan_pool(name: str, config: PoolConfig) -> PoolPlan:
     )
 
 
+def address_of(plan: Plan, pool: str, backend: str) -> tuple[str, int] | None:
+    """Return the host and port of a backend, if there is one of that name."""
+    for each in plan.pools:
+        if each.name == pool:
+            return next(((b.host, b.port) for b in each.backends if b.name == backend), None)
+    return None
+
+
 def working_directory() -> str:
     """Return where the user is, which may have a strategy of the user's own; "" if that is gone."""
     try:

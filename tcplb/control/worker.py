@@ -43,7 +43,7 @@ from tcplb.control.messages import (
     Unused,
     Verdict,
 )
-from tcplb.control.plan import Limits, Plan, read_plan
+from tcplb.control.plan import Limits, Plan, address_of, read_plan
 from tcplb.control.process import first_of, new_event_loop, occupy_standard_descriptors
 from tcplb.control.scoreboard import PUBLISH_INTERVAL, Scoreboard
 from tcplb.control.service import Service
@@ -227,7 +227,8 @@ class Worker:
 
     def _on_health_changed(self, pool: str, transition: Transition) -> None:
         log_transition(pool, transition)
-        self._channel.send(Verdict(pool, transition))
+        address = address_of(self._plan, pool, transition.backend)
+        self._channel.send(Verdict(pool, transition, address))
 
     def _publish(self, due: float) -> None:
         """Copy the totals to the scoreboard, now and again soon. It should be `due` now."""

@@ -140,6 +140,55 @@ def test_an_ejection_goes_on(file: File, port: int, servers: list[Counting], wor
             stop(lb)
 
 
+def test_what_a_worker_finds_of_another_backend_before_it_has_heard_of_the_reload(
+    file: File, port: int, servers: list[Counting], workers: int
+) -> None:
+    side = listening_port()
+    b, c, _ = (server.port for server in servers)
+    heavy = dict.fromkeys("ab", "weight = 200\n")
+    keyed = 'strategy = "hash"\nhash_key = "client"\n'
+
+    def pool(a: int) -> dict[str, str]:
+        return {"web": f"{keyed}{backends('web', heavy, a=a, b=b)}{ONCE}"}
+
+    with socket.socket() as dead, ExitStack() as stack:
+        dead.bind(("127.0.0.1", 0))
+        file.say({"x": on(port), "y": on(side)}, pool(dead.getsockname()[1]))
+        with serving(file, workers) as lb:
+            held = lb.children()
+            for worker in held:
+                os.kill(worker, signal.SIGSTOP)
+            clients = [
+                stack.enter_context(
+                    socket.create_connection(
+                        ("127.0.0.1", port), timeout=WAIT, source_address=(f"127.0.9.{n}", 0)
+                    )
+                )
+                for n in range(1, 31)
+            ]
+            file.say({"x": on(port)}, pool(c))
+            before = descriptors(lb.process.pid)
+            lb.signal(signal.SIGHUP)
+            eventually(lambda: descriptors(lb.process.pid) < before)  # it goes by the new file
+            for worker in held:
+                os.kill(worker, signal.SIGCONT)
+            for client in clients:
+                echoed(client)
+                client.close()
+            lb.wait_for("backend a ejected for")  # the one of before
+            lb.wait_for("tcplb.reload: reloaded")
+            for worker in lb.children():
+                os.kill(worker, signal.SIGKILL)
+            lb.wait_for("another one starts", count=workers)
+            until_workers(lb, workers)
+            for n in range(1, 31):
+                source = (f"127.0.9.{n}", 0)
+                with socket.create_connection(("127.0.0.1", port), WAIT, source) as client:
+                    echoed(client)
+            assert servers[1].total > 0
+            stop(lb)
+
+
 def test_what_checks_have_found_goes_on_as_long_as_it_is_the_same_backend(
     file: File, port: int, servers: list[Counting], workers: int
 ) -> None:
