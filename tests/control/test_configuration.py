@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcplb.config.changes import RuntimeChanges, SetState, SetWeight
+from tcplb.config.changes import RuntimeChange, RuntimeChanges, SetState, SetWeight
 from tcplb.config.settings import load
 from tcplb.control.configuration import Configuration, Source
 from tcplb.errors import ChangeError, ConfigError
@@ -101,7 +101,7 @@ def test_changes_that_do_not_fit_any_more_are_told(make: Make, write: Write) -> 
 
 def test_a_pool_that_takes_no_connections_any_more_is_told_of(make: Make, write: Write) -> None:
     configuration = make()
-    closing = [SetState("web", "a", "draining"), SetWeight("web", "b", 0)]
+    closing: list[RuntimeChange] = [SetState("web", "a", "draining"), SetWeight("web", "b", 0)]
     told = []
     for change in (*closing, SetState("web", "b", "disabled"), SetState("web", "a", "enabled")):
         proposal = configuration.propose_change(change)
