@@ -67,6 +67,9 @@ class Operator:
                     self._failed("reload", error)
                     self.reloads.last_error = str(error)
                 raise
+            finally:
+                if not dry_run:  # or what is wrong would be told once more
+                    self._watch.saw(self.configuration.seen)
         return proposal
 
     async def _load(self, *, discard_changes: bool) -> Proposal:

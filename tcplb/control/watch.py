@@ -24,6 +24,10 @@ class Looks:
     def __init__(self, first: Look) -> None:
         self._known = self._before = first
 
+    def saw(self, one: Look) -> None:
+        """Hear what somebody else has seen: that is no news any more."""
+        self._known = one
+
     def is_change(self, now: Look) -> bool:
         """Whether the file has settled to be another one since the last time that it had."""
         changed = now == self._before and now not in (self._known, None)
@@ -40,15 +44,21 @@ class Watch:
         """Prepare to watch `file`; without one there is nothing to do."""
         self._file = file
         self._changed = changed
+        self._looks = Looks(None)
         self._task: asyncio.Task[None] | None = None
 
     def set(self, *, on: bool, seen: Look) -> None:
         """Begin to watch, or end. The file was last `seen` before it was loaded."""
         if on and self._task is None and self._file is not None:
-            self._task = asyncio.create_task(self._watch(self._file, seen), name="watch")
+            self._looks = Looks(seen)
+            self._task = asyncio.create_task(self._watch(self._file), name="watch")
         elif not on and self._task is not None:
             self._task.cancel()
             self._task = None
+
+    def saw(self, seen: Look) -> None:
+        """Hear that the file was loaded for another reason, and how it was `seen` before that."""
+        self._looks.saw(seen)
 
     async def close(self) -> None:
         """Watch no more."""
@@ -57,11 +67,10 @@ class Watch:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _watch(self, file: Path, seen: Look) -> None:
-        looks = Looks(seen)
+    async def _watch(self, file: Path) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
-            if looks.is_change(look(file)):
+            if self._looks.is_change(look(file)):
                 self._changed()
 
 

@@ -37,6 +37,18 @@ def test_a_change_is_what_two_looks_see(
     assert tuple(changes(*looks)) == expected
 
 
+def test_what_somebody_else_has_loaded_is_no_change() -> None:
+    watched = Looks(ONE)
+    assert not watched.is_change(TWO)
+    watched.saw(TWO)
+    assert not watched.is_change(TWO)
+    assert not watched.is_change(TWO)
+    # What it has become since then is one.
+    watched.saw(THREE)
+    assert not watched.is_change(ONE)
+    assert watched.is_change(ONE)
+
+
 @given(st.lists(st.sampled_from([ONE, TWO, THREE, None]), min_size=1))
 def test_what_lasts_is_known_in_the_end_and_told_once(looks: list[Look]) -> None:
     last = looks[-1]

@@ -203,8 +203,9 @@ def test_a_watched_file_is_reloaded_when_it_changes(
             for _ in range(4):
                 next(seconds)
         assert it.admin.get("status")["reloads"] == reloads
-        # A bad one is told of, once, and then waited for to be mended.
+        # A bad one is told of, once, whoever was first, and then waited for to be mended.
         file.write_text(file.read_text() + "nonsense\n")
+        it.lb.signal(signal.SIGHUP)
         it.lb.wait_for("reload failed, nothing has changed")
         with it.admin.stream("stats", "stream") as seconds:
             for _ in range(4):
