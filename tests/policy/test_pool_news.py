@@ -171,8 +171,11 @@ class AnyNews(RuleBasedStateMachine):
         lease = process.pool.acquire(key, now=self.now, exclude=exclude)
         if lease is None:
             assert process.pool.full(exclude) == bool(left)
-            counts = [process.pool.active(one) for one in self.backends if one.name in left]
-            assert all(0 < self.limit <= count for count in counts)
+            # Those that are out are tried if no other is left, and not if the others are full.
+            pool = process.pool
+            wanted = [one for one in self.backends if one.name in left]
+            admitted = [one for one in wanted if pool.health(one).admits(self.now)] or wanted
+            assert all(0 < self.limit <= pool.active(one) for one in admitted)
             return
         assert lease.backend.name in left
         process.dials.append(lease)
