@@ -6,8 +6,8 @@ Whoever asks may ask for much: so it goes through the sessions a few at a time.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from tcplb.control.inquiries import (
     Answer,
@@ -20,6 +20,7 @@ from tcplb.control.inquiries import (
     SessionFacts,
     SessionFilter,
 )
+from tcplb.control.wanted import of_client
 from tcplb.dataplane.session import Session
 from tcplb.dataplane.termination import Phase, Termination
 
@@ -32,8 +33,8 @@ _PHASES: dict[Phase, PhaseName] = {
 
 AT_A_TIME = 250
 """Sessions that are looked at before others have their turn."""
-
-Network = IPv4Network | IPv6Network
+_REST = 3
+"""For how many times as long as a question has just taken others have all the time."""
 
 
 async def answer(question: Question, sessions: Mapping[int, Session]) -> Answer:
@@ -76,14 +77,18 @@ async def close_slowly(
 async def _find(question: ListSessions, sessions: Mapping[int, Session]) -> Found:
     matches, after = _matcher(question.wanted), question.after
     total, page = 0, list[tuple[float, int]]()
+    rest = _Rest()
     for some in _some_at_a_time(list(sessions)):
         found = [sessions[number] for number in some if number in sessions]
         places = [(one.record.accepted_at, one.number) for one in found if matches(one)]
         total += len(places)
         page += [place for place in places if after is None or place > after]
         page = sorted(page)[: question.limit]
-        await asyncio.sleep(0)
-    facts = (_facts(sessions[number]) for _, number in page if number in sessions)
+        await rest.take()
+    facts: list[SessionFacts] = []
+    for some in _some_at_a_time([number for _, number in page]):
+        facts += [_facts(sessions[number]) for number in some if number in sessions]
+        await rest.take()
     return Found(tuple(facts), total)
 
 
@@ -91,10 +96,27 @@ async def _select(wanted: SessionFilter, sessions: Mapping[int, Session]) -> lis
     """Return the numbers of those that are wanted."""
     matches = _matcher(wanted)
     numbers: list[int] = []
+    rest = _Rest()
     for some in _some_at_a_time(list(sessions)):
         numbers += [number for number in some if number in sessions and matches(sessions[number])]
-        await asyncio.sleep(0)
+        await rest.take()
     return numbers
+
+
+class _Rest:
+    """Leaves the loop to the sessions for a while after each bit of work.
+
+    How much that was is told by the processor's time, not the clock's: a worker that has little of
+    it is not to answer slower still.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.thread_time()
+
+    async def take(self) -> None:
+        """Wait for some times as long as it is since the last rest."""
+        await asyncio.sleep((time.thread_time() - self._began) * _REST)
+        self._began = time.thread_time()
 
 
 def _some_at_a_time(numbers: list[int]) -> Iterator[list[int]]:
@@ -103,7 +125,7 @@ def _some_at_a_time(numbers: list[int]) -> Iterator[list[int]]:
 
 
 def _matcher(wanted: SessionFilter) -> Callable[[Session], bool]:
-    network = None if wanted.client is None else ip_network(wanted.client, strict=False)
+    is_of_client = of_client(wanted.client)
 
     def matches(session: Session) -> bool:
         record = session.record
@@ -111,17 +133,10 @@ def _matcher(wanted: SessionFilter) -> Callable[[Session], bool]:
             wanted.listener in (None, record.listener)
             and wanted.pool in (None, record.pool)
             and wanted.backend in (None, _backend(session))
-            and (network is None or is_within(record.client_host, network))
+            and is_of_client(record.client_host)
         )
 
     return matches
-
-
-def is_within(host: str, network: Network) -> bool:
-    """Whether a client's address is in `network`, be it written as IPv6 or not."""
-    address = ip_address(host.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address) in network
 
 
 def _backend(session: Session) -> str | None:

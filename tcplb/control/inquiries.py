@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from tcplb.dataplane.record import Record
 
 PhaseName = Literal["reading", "queued", "connecting", "data"]
 
@@ -98,8 +100,8 @@ Answer = Found | bool | int | None
 
 @dataclass(frozen=True, slots=True)
 class EndedConnections:
-    """Some that have ended, as the access log has them."""
+    """Some that have ended."""
 
-    records: tuple[dict[str, Any], ...]
+    records: tuple[Record, ...]
     lost: int
     """How many more have ended meanwhile that are not told of: they came too fast."""

@@ -6,35 +6,50 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_network
-from typing import Any
 
-from tcplb.control.answering import is_within
 from tcplb.control.inquiries import EndedConnections, TapFilter
-from tcplb.control.tap import wanted_termination
+from tcplb.control.wanted import of_tap
+from tcplb.dataplane.record import Record
 
 KEPT = 1000
 """Connections that are kept for one who does not read; further ones are lost to him."""
+MOST_FILTERS = 4
+"""Filters that a worker has to try on each connection; with more, it tells of all, which is
+cheaper for it."""
+EVERYTHING = TapFilter()
 
-Told = tuple[int, dict[str, Any]]
-"""The worker, and the connection as the access log has it in its JSON form."""
+
+@dataclass(slots=True)
+class Told:
+    """Connections that have ended: each with its worker, and as the access log has it."""
+
+    records: list[tuple[int, Record]] = field(default_factory=list)
+    lost: int = 0
+    """How many more there were, after these: they came faster than they were read."""
 
 
-@dataclass(eq=False)
 class _Watcher:
-    wanted: TapFilter
-    queue: asyncio.Queue[Told] = field(default_factory=lambda: asyncio.Queue(KEPT))
+    def __init__(self, wanted: TapFilter) -> None:
+        self.wanted = wanted
+        self.wants = of_tap(wanted)
+        self.told = Told()
+        self.news = asyncio.Event()
 
-    def wants(self, record: dict[str, Any]) -> bool:
-        wanted = self.wanted
-        host = record["client"].rpartition(":")[0].strip("[]")
-        return (
-            wanted.listener in (None, record["listener"])
-            and wanted.pool in (None, record["pool"])
-            and wanted.backend in (None, record["backend"])
-            and wanted_termination(wanted.termination, record["termination"])
-            and (wanted.client is None or is_within(host, ip_network(wanted.client, strict=False)))
-        )
+    def tell(self, worker: int, ended: EndedConnections) -> None:
+        told = self.told
+        new = [(worker, record) for record in ended.records if self.wants(record)]
+        room = KEPT - len(told.records)
+        told.records += new[:room]
+        told.lost += ended.lost + max(0, len(new) - room)
+        if told.records:
+            self.news.set()
+
+    async def all(self) -> AsyncIterator[Told]:
+        while True:
+            await self.news.wait()
+            self.news.clear()
+            told, self.told = self.told, Told()
+            yield told
 
 
 class Taps:
@@ -47,8 +62,10 @@ class Taps:
 
     @property
     def filters(self) -> tuple[TapFilter, ...]:
-        """What the workers are to tell of."""
-        return tuple(dict.fromkeys(watcher.wanted for watcher in self._watchers))
+        """What the workers are to tell of, and perhaps more."""
+        filters = tuple(dict.fromkeys(watcher.wanted for watcher in self._watchers))
+        is_simple = len(filters) <= MOST_FILTERS and EVERYTHING not in filters
+        return filters if is_simple else (EVERYTHING,)
 
     @contextmanager
     def watch(self, wanted: TapFilter) -> Iterator[AsyncIterator[Told]]:
@@ -56,25 +73,16 @@ class Taps:
 
         Raises ValueError if the client of the filter is no address.
         """
-        if wanted.client is not None:
-            ip_network(wanted.client, strict=False)
         watcher = _Watcher(wanted)
         self._watchers.append(watcher)
         self._changed()
         try:
-            yield _all_of(watcher.queue)
+            yield watcher.all()
         finally:
             self._watchers.remove(watcher)
             self._changed()
 
     def tell(self, worker: int, ended: EndedConnections) -> None:
         """Pass on what a worker has told."""
-        for record in ended.records:
-            for watcher in self._watchers:
-                if watcher.wants(record) and not watcher.queue.full():
-                    watcher.queue.put_nowait((worker, record))
-
-
-async def _all_of(queue: asyncio.Queue[Told]) -> AsyncIterator[Told]:
-    while True:
-        yield await queue.get()
+        for watcher in self._watchers:
+            watcher.tell(worker, ended)

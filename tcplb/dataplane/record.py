@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tcplb.dataplane.termination import Termination
 
@@ -117,34 +117,37 @@ def to_tcplog(record: Record) -> str:
 
 def to_json(record: Record) -> str:
     """Return the record as one line of JSON, ASCII only, without a line end."""
+    return json.dumps(to_fields(record))
+
+
+def to_fields(record: Record) -> dict[str, Any]:
+    """Return what the JSON form has, under its names."""
     host = record.client_host
     active = record.active
-    return json.dumps(
-        {
-            "time": _iso(record.accepted_at),
-            "client": f"{f'[{host}]' if ':' in host else host}:{record.client_port}",
-            "listener": record.listener,
-            "pool": record.pool,
-            "backend": record.backend,
-            "key": record.key.decode(errors="backslashreplace"),
-            "classify_ms": record.classify_ms,
-            "queue_ms": record.queue_ms,
-            "queue_ahead": record.queue_ahead,
-            "connect_ms": record.connect_ms,
-            "total_ms": record.total_ms,
-            "bytes_up": record.bytes_up,
-            "bytes_down": record.bytes_down,
-            "attempts": record.attempts,
-            "active": {
-                "process": active.process,
-                "listener": active.listener,
-                "pool": active.pool,
-                "backend": active.backend,
-            },
-            "termination": record.termination.code,
-            "reason": record.termination.reason,
-        }
-    )
+    return {
+        "time": _iso(record.accepted_at),
+        "client": f"{f'[{host}]' if ':' in host else host}:{record.client_port}",
+        "listener": record.listener,
+        "pool": record.pool,
+        "backend": record.backend,
+        "key": record.key.decode(errors="backslashreplace"),
+        "classify_ms": record.classify_ms,
+        "queue_ms": record.queue_ms,
+        "queue_ahead": record.queue_ahead,
+        "connect_ms": record.connect_ms,
+        "total_ms": record.total_ms,
+        "bytes_up": record.bytes_up,
+        "bytes_down": record.bytes_down,
+        "attempts": record.attempts,
+        "active": {
+            "process": active.process,
+            "listener": active.listener,
+            "pool": active.pool,
+            "backend": active.backend,
+        },
+        "termination": record.termination.code,
+        "reason": record.termination.reason,
+    }
 
 
 def _ms(since: float | None, until: float | None) -> int:

@@ -45,12 +45,12 @@ def parse_access_rule(text: str) -> AccessRule:
     if "%" in network:
         raise ValueError("must have a network without a zone: the zone of a client does not count")
     try:
-        return AccessRule(verb == "allow", _unmapped(ip_network(network)))
+        return AccessRule(verb == "allow", unmapped(ip_network(network)))
     except ValueError as error:
         raise ValueError(f"must have a network such as 10.0.0.0/8 ({error})") from error
 
 
-def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+def unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     """Return the IPv4 network that an IPv4-mapped one (::ffff:10.0.0.0/104) stands for."""
     if isinstance(network, IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped

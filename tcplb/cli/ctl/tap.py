@@ -10,11 +10,12 @@ import click
 from tcplb.cli.ctl.connection import Connection, format_option
 from tcplb.cli.ctl.lost import say_lost
 from tcplb.cli.ctl.names import complete_backend, complete_pool, listener_option, split_backend
-from tcplb.cli.ctl.output import echo_json
+from tcplb.cli.ctl.output import echo_json, note
 from tcplb.cli.ctl.tap_line import tap_line
 from tcplb.control.admin.client import AdminClient
 from tcplb.control.admin.client_errors import read
 from tcplb.control.admin.models import Ended
+from tcplb.loadgen.reports.figures import plural
 
 
 @click.command()
@@ -33,8 +34,8 @@ from tcplb.control.admin.models import Ended
 def tap(connection: Connection, /, *, count: int | None, **wanted: Any) -> None:
     """Print each connection as it ends: the access log's line, or its record as JSON.
 
-    The balancer's access log is not needed for it. If it comes too fast for this command, or the
-    connection is lost for a moment, connections are left out.
+    The balancer's access log is not needed for it. If they end faster than this command reads,
+    some are left out, and it says how many; so it is while the connection is lost.
 
     \b
     Examples:
@@ -51,11 +52,13 @@ async def _tap(
     seen = 0
     async with aclosing(stream) as messages:
         async for message in messages:
-            record = read(Ended, message.data).record
+            ended = read(Ended, message.data)
+            if ended.lost:
+                note(f"tcplb: {plural(ended.lost, 'connection')} left out: they came too fast")
             if connection.json:
-                echo_json(record, line=True)
+                echo_json(ended.record, line=True)
             else:
-                click.echo(tap_line(record))
+                click.echo(tap_line(ended.record))
             seen += 1
             if seen == count:
                 return

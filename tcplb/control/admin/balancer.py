@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
-from typing import Any
 
 from tcplb.config.changes import RuntimeChange
 from tcplb.config.difference import Change
@@ -42,6 +41,11 @@ from tcplb.control.inquiries import (
 )
 from tcplb.control.operator import Operator
 from tcplb.control.serving import Serving
+from tcplb.control.taps import Told
+from tcplb.dataplane.record import to_fields
+
+_AT_A_TIME = 100
+"""Connections that are made ready to be shown before others have their turn."""
 
 
 class Balancer:
@@ -51,6 +55,8 @@ class Balancer:
         self._serving = serving
         self._operator = operator
         self.views = Views(serving, operator)
+        self._stats: Stats | None = None
+        self._stats_at = 0.0
 
     # -- look ---------------------------------------------------------------------------------
 
@@ -58,13 +64,20 @@ class Balancer:
         """Return how the balancer is."""
         return self.views.status()
 
+    def why_not_ready(self) -> str:
+        """Return why no connections should be sent here now, in words; nothing if they should."""
+        return self.views.why_not_ready()
+
     def pools(self) -> list[PoolView]:
         """Return all pools with their backends."""
         return self.views.pools()
 
-    def stats(self) -> Stats:
-        """Return the figures of this moment."""
-        return self.views.stats()
+    def stats(self, *, max_age: float = 0.0) -> Stats:
+        """Return the figures of this moment, or some that are at most `max_age` seconds old."""
+        now = time.monotonic()
+        if self._stats is None or now - self._stats_at > max_age:
+            self._stats, self._stats_at = self.views.stats(), now
+        return self._stats
 
     def events(self, after: int) -> list[EventView]:
         """Return the events after that number which are still known, the oldest first."""
@@ -138,8 +151,8 @@ class Balancer:
         raise NotFoundError(f"there is no open session {session}")
 
     @contextmanager
-    def tap(self, wanted: TapFilter) -> Iterator[AsyncIterator[Ended]]:
-        """Return the connections that end from now on, until the context is left."""
+    def tap(self, wanted: TapFilter) -> Iterator[AsyncIterator[list[Ended]]]:
+        """Return the connections that end from now on, some at a time."""
         with self._serving.crew.taps.watch(wanted) as told:
             yield _ended(told)
 
@@ -217,6 +230,14 @@ def _parse_cursor(cursor: str) -> tuple[float, int]:
         raise ValueError("the cursor is not one that a page has given") from None
 
 
-async def _ended(told: AsyncIterator[tuple[int, dict[str, Any]]]) -> AsyncIterator[Ended]:
-    async for worker, record in told:
-        yield Ended(worker=worker, record=record)
+async def _ended(told: AsyncIterator[Told]) -> AsyncIterator[list[Ended]]:
+    lost = 0
+    async for each in told:
+        for start in range(0, len(each.records), _AT_A_TIME):
+            some = each.records[start : start + _AT_A_TIME]
+            yield [
+                Ended(worker=worker, record=to_fields(record), lost=0 if place else lost)
+                for place, (worker, record) in enumerate(some)
+            ]
+            lost = 0
+        lost = each.lost

@@ -36,11 +36,14 @@ class Control(Protocol):
     def status(self) -> Status:
         """Return how the balancer is."""
 
+    def why_not_ready(self) -> str:
+        """Return why no connections should be sent here now, in words; nothing if they should."""
+
     def pools(self) -> list[PoolView]:
         """Return all pools with their backends."""
 
-    def stats(self) -> Stats:
-        """Return the figures of this moment."""
+    def stats(self, *, max_age: float = 0.0) -> Stats:
+        """Return the figures of this moment, or some that are at most `max_age` seconds old."""
 
     def events(self, after: int) -> list[EventView]:
         """Return the events after that number which are still known, the oldest first."""
@@ -54,8 +57,8 @@ class Control(Protocol):
     async def close_session(self, session: str) -> None:
         """Close an open session with a reset. Raises NotFoundError."""
 
-    def tap(self, wanted: TapFilter) -> AbstractContextManager[AsyncIterator[Ended]]:
-        """Return the connections that end from now on, until the context is left."""
+    def tap(self, wanted: TapFilter) -> AbstractContextManager[AsyncIterator[list[Ended]]]:
+        """Return the connections that end from now on, some at a time."""
 
     def config(self) -> ConfigView:
         """Return the configuration in force."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +12,7 @@ from aiohttp import web
 from tcplb.control.admin.answers import RefusedError, add_headers, log
 from tcplb.control.admin.control import Control
 from tcplb.control.admin.requests import connection_of
-from tcplb.control.admin.table import Call, Message, Open
+from tcplb.control.admin.table import Call, Message, Messages, Open
 
 _COMMENT = b": nothing new\n\n"
 
@@ -70,11 +69,11 @@ class EventStreams:
 
     async def _send(
         self,
-        messages: AsyncGenerator[Message, None],
+        messages: Messages,
         response: web.StreamResponse,
         gone: asyncio.Future[None],
     ) -> None:
-        coming: asyncio.Future[Message | None] = asyncio.ensure_future(_next(messages))
+        coming: asyncio.Future[list[Message] | None] = asyncio.ensure_future(_next(messages))
         ends: set[asyncio.Future[Any]] = {gone, self._closing}
         try:
             # So that a browser reports at once that the stream is open.
@@ -86,10 +85,10 @@ class EventStreams:
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if coming.done():
-                    message = coming.result()
-                    if message is None:
+                    some = coming.result()
+                    if some is None:
                         return
-                    await response.write(_encoded(message))
+                    await response.write(b"".join(map(_encoded, some)))
                     coming = asyncio.ensure_future(_next(messages))
                 elif not any(end.done() for end in ends):
                     await response.write(_COMMENT)
@@ -98,7 +97,7 @@ class EventStreams:
             await asyncio.gather(coming, return_exceptions=True)
 
 
-async def _next(messages: AsyncGenerator[Message, None]) -> Message | None:
+async def _next(messages: Messages) -> list[Message] | None:
     return await anext(messages, None)
 
 

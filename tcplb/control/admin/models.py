@@ -349,6 +349,9 @@ class Ended(_Answer):
 
     worker: Count
     record: dict[str, Any]
+    lost: Count = 0
+    """How many ended between the one before and this one that the stream does not have: they came
+    faster than they were read. It may be too many if there is a filter."""
 
 
 class Explanation(_Answer):

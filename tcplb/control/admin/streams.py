@@ -6,7 +6,7 @@ A stream is made by a function of a `Route` and sent by `event_stream`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -14,7 +14,10 @@ from pydantic import Field, StringConstraints
 
 from tcplb.control.admin.control import Control, TapFilter
 from tcplb.control.admin.models import Ended
-from tcplb.control.admin.table import Call, Message, Network, Query, Text
+from tcplb.control.admin.table import Call, Message, Messages, Network, Query, Text
+
+_FRESH = 0.5
+"""Seconds for which figures are as good as new."""
 
 
 class StreamQuery(Query):
@@ -41,16 +44,17 @@ class TapQuery(Query):
 
 
 @contextmanager
-def events(control: Control, call: Call) -> Iterator[AsyncGenerator[Message, None]]:
+def events(control: Control, call: Call) -> Iterator[Messages]:
     """The events after the one that the client knows, and then each that happens."""
     yield _events(control, _first(control, call))
 
 
-async def _events(control: Control, after: int) -> AsyncGenerator[Message, None]:
+async def _events(control: Control, after: int) -> Messages:
     while True:
-        for event in control.events(after):
-            after = event.number
-            yield Message(event.model_dump_json(), after)
+        news = control.events(after)
+        if news:
+            after = news[-1].number
+            yield [Message(each.model_dump_json(), each.number) for each in news]
         await control.next_event(after)
 
 
@@ -65,21 +69,22 @@ def _first(control: Control, call: Call) -> int:
 
 
 @contextmanager
-def stats(control: Control, _: Call) -> Iterator[AsyncGenerator[Message, None]]:
+def stats(control: Control, _: Call) -> Iterator[Messages]:
     """The figures of now, and then of each second."""
     yield _stats(control)
 
 
-async def _stats(control: Control) -> AsyncGenerator[Message, None]:
+async def _stats(control: Control) -> Messages:
     while True:
-        yield Message(control.stats().model_dump_json())
+        # Many who watch see the same figures, which take a while if there are many backends.
+        yield [Message(control.stats(max_age=_FRESH).model_dump_json())]
         # On the whole second: then all streams wake the process at the same time.
         loop = asyncio.get_running_loop()
         await asyncio.sleep(1 - loop.time() % 1)
 
 
 @contextmanager
-def ended(control: Control, call: Call) -> Iterator[AsyncGenerator[Message, None]]:
+def ended(control: Control, call: Call) -> Iterator[Messages]:
     """Each connection that ends from now on."""
     asked = call.query
     wanted = TapFilter(asked.listener, asked.pool, asked.backend, asked.client, asked.termination)
@@ -87,6 +92,6 @@ def ended(control: Control, call: Call) -> Iterator[AsyncGenerator[Message, None
         yield _ended(connections)
 
 
-async def _ended(connections: AsyncIterator[Ended]) -> AsyncGenerator[Message, None]:
-    async for each in connections:
-        yield Message(each.model_dump_json())
+async def _ended(connections: AsyncIterator[list[Ended]]) -> Messages:
+    async for some in connections:
+        yield [Message(each.model_dump_json()) for each in some]

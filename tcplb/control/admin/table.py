@@ -60,7 +60,9 @@ class Message:
 
 
 Run = Callable[[Control, Call], BaseModel | Awaitable[BaseModel]]
-Open = Callable[[Control, Call], AbstractContextManager[AsyncGenerator[Message, None]]]
+Messages = AsyncGenerator[list[Message], None]
+"""What a stream sends, in as many pieces as there is something new; none of them is empty."""
+Open = Callable[[Control, Call], AbstractContextManager[Messages]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Views:
             version=__version__,
             pid=os.getpid(),
             state=self.state,
-            ready=self.ready(),
+            ready=not self.why_not_ready(),
             started_at=self._started_at,
             uptime_s=max(0.0, time.time() - self._started_at),
             config_file=configuration.file_name,
@@ -88,12 +88,18 @@ class Views:
             listeners=[self._listener(each) for each in serving.config.listeners],
         )
 
-    def ready(self) -> bool:
-        """Whether there is a usable backend in every pool."""
-        return self.state == "serving" and all(
+    def why_not_ready(self) -> str:
+        """Return why no connections should be sent here now, in words; nothing if they should.
+
+        It is asked often, and by anybody: so it looks no further than it has to.
+        """
+        if self.state != "serving":
+            return self.state
+        has_all = all(
             any(self._is_usable(name, backend) for backend in pool.backends)
             for name, pool in self._serving.config.pools.items()
         )
+        return "" if has_all else "a pool has no usable backend"
 
     def _workers(self) -> Iterator[WorkerView]:
         board, now = self._serving.board, time.monotonic()

@@ -54,6 +54,15 @@ def test_lines_of_the_access_log(balancer: Balancer) -> None:
         assert len(running.lines) == 1
 
 
+def test_it_says_how_many_it_has_left_out(balancer: Balancer) -> None:
+    with tap(balancer, "--count", "1", "--format", "json") as running:
+        balancer.do(lambda control: control.end(RECORD, lost=1200))
+        assert running.wait() == 0
+        note, line = sorted(running.lines, key=lambda each: each.startswith("{"))
+    assert note == "tcplb: 1,200 connections left out: they came too fast"
+    assert json.loads(line) == RECORD
+
+
 def test_so_many_and_no_more(balancer: Balancer) -> None:
     with tap(balancer, "--count", "2", "--format", "json") as running:
         for number in range(3):

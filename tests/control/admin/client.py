@@ -124,9 +124,17 @@ class EventSource:
         self.reply = reply
         self.reader = reader
         self.writer = writer
+        self._unread = b""
 
     async def block(self) -> bytes:
         """The next block, comments too; empty at the end of the stream."""
+        if not self._unread:
+            self._unread = await self._chunk()
+        block, end, self._unread = self._unread.partition(b"\n\n")
+        return block + end
+
+    async def _chunk(self) -> bytes:
+        """What was sent in one piece, which is some whole blocks."""
         async with asyncio.timeout(WAIT):
             size = int(await self.reader.readline(), 16)
             chunk = await self.reader.readexactly(size)

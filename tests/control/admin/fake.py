@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -163,6 +163,8 @@ class FakeControl:
         self.save_error: TcplbError | None = None
         self.status_error: Exception | None = None
         """What asking for the status raises: a bug of the balancer's."""
+        self.on_look: Callable[[], object] = lambda: None
+        """Is called when the pools are asked for, which may take a while."""
         self.reload_gate: asyncio.Event | None = None
         """What a reload waits for."""
         self.reload_begun = asyncio.Event()
@@ -234,11 +236,11 @@ class FakeControl:
             }
         )
 
-    def end(self, record: dict[str, Any]) -> None:
-        """Tell the taps that a connection has ended."""
+    def end(self, record: dict[str, Any], *, lost: int = 0) -> None:
+        """Tell the taps that a connection has ended, and that so many were `lost` before it."""
         for wanted, queue in self.taps:
             if _is_wanted(wanted, record) and not queue.full():
-                queue.put_nowait(Ended(worker=1, record=record))
+                queue.put_nowait(Ended(worker=1, record=record, lost=lost))
 
     def all_backends(self) -> list[FakeBackend]:
         return [each for pool in self.by_pool.values() for each in pool.values()]
@@ -293,7 +295,7 @@ class FakeControl:
             version="0.0.0",
             pid=4711,
             state=self.state,
-            ready=all(any(b.usable for b in pool.values()) for pool in self.by_pool.values()),
+            ready=not self.why_not_ready(),
             started_at=START,
             uptime_s=self.now - START,
             config_file=self.file,
@@ -309,6 +311,12 @@ class FakeControl:
             workers=[self._worker(1), self._worker(2)],
             listeners=[self._listener("web", 9090), self._listener("db", 5432)],
         )
+
+    def why_not_ready(self) -> str:
+        if self.state != "serving":
+            return self.state
+        usable = all(any(b.usable for b in pool.values()) for pool in self.by_pool.values())
+        return "" if usable else "a pool has no usable backend"
 
     def _worker(self, number: int) -> WorkerView:
         return WorkerView(
@@ -335,6 +343,7 @@ class FakeControl:
         )
 
     def pools(self) -> list[PoolView]:
+        self.on_look()
         return [self._pool(name) for name in self.by_pool]
 
     def _pool(self, name: str) -> PoolView:
@@ -355,7 +364,7 @@ class FakeControl:
             backends=views,
         )
 
-    def stats(self) -> Stats:
+    def stats(self, *, max_age: float = 0.0) -> Stats:
         backends = [each.stats() for each in self.all_backends()]
         return Stats(
             at=self.now,
@@ -395,11 +404,13 @@ class FakeControl:
         self.closed.append(session)
         self.end_session(session, "K-")
 
-    def tap(self, wanted: TapFilter) -> contextlib.AbstractContextManager[AsyncIterator[Ended]]:
+    def tap(
+        self, wanted: TapFilter
+    ) -> contextlib.AbstractContextManager[AsyncIterator[list[Ended]]]:
         return self._tap(wanted)
 
     @contextlib.contextmanager
-    def _tap(self, wanted: TapFilter) -> Iterator[AsyncIterator[Ended]]:
+    def _tap(self, wanted: TapFilter) -> Iterator[AsyncIterator[list[Ended]]]:
         queue: asyncio.Queue[Ended] = asyncio.Queue(WAITING_TO_BE_READ)
         self.taps.append((wanted, queue))
         try:
@@ -536,9 +547,9 @@ class FakeControl:
         return members[name]
 
 
-async def _read(queue: asyncio.Queue[Ended]) -> AsyncIterator[Ended]:
+async def _read(queue: asyncio.Queue[Ended]) -> AsyncIterator[list[Ended]]:
     while True:
-        yield await queue.get()
+        yield [await queue.get()]
 
 
 def _is_wanted(wanted: SessionFilter | TapFilter, record: dict[str, Any]) -> bool:
