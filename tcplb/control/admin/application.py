@@ -22,6 +22,7 @@ from tcplb.control.admin.audit import Audit
 from tcplb.control.admin.control import Control
 from tcplb.control.admin.event_stream import EventStreams
 from tcplb.control.admin.openapi import openapi_json
+from tcplb.control.admin.pace import Pace
 from tcplb.control.admin.page import INDEX, File
 from tcplb.control.admin.requests import (
     LARGEST_BODY,
@@ -34,7 +35,7 @@ from tcplb.control.admin.requests import (
 )
 from tcplb.control.admin.routes import ROUTES
 from tcplb.control.admin.security import Security
-from tcplb.control.admin.table import API, Call, Route, Stream
+from tcplb.control.admin.table import API, Call, Route, Run, Stream
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,6 +67,8 @@ class Site:
         self._files = files
         self._metrics = metrics
         self._openapi = openapi_json()
+        self._looking = Pace()
+        self._asking = Pace()
 
     def application(self) -> web.Application:
         """Return all of it as one application."""
@@ -133,7 +136,15 @@ class Site:
     async def _run(self, request: web.Request, route: Route, call: Call) -> web.StreamResponse:
         if isinstance(route.run, Stream):
             return await self._streams.answer(request, self._control, call, route.run.open)
-        body = route.run(self._control, call)
+        if route.changes:
+            return await self._answer_of(route, route.run, call)
+        # Who asks the workers waits for them, and nobody else has to.
+        pace = self._asking if inspect.iscoroutinefunction(route.run) else self._looking
+        async with pace.turn(connection_of(request).gone):
+            return await self._answer_of(route, route.run, call)
+
+    async def _answer_of(self, route: Route, run: Run, call: Call) -> web.StreamResponse:
+        body = run(self._control, call)
         return json_answer(await body if inspect.isawaitable(body) else body, route.status)
 
     async def _show_openapi(self, _: web.Request) -> web.StreamResponse:
@@ -143,23 +154,22 @@ class Site:
         return text_answer("ok")
 
     async def _show_readiness(self, _: web.Request) -> web.StreamResponse:
-        status = self._control.status()
-        if status.state != "serving":
-            return text_answer(status.state, HTTPStatus.SERVICE_UNAVAILABLE)
-        if not status.ready:
-            reason = "a pool has no usable backend"
+        reason = self._control.why_not_ready()
+        if reason:
             return text_answer(reason, HTTPStatus.SERVICE_UNAVAILABLE)
         return text_answer("ready")
 
     async def _show_metrics(self, request: web.Request) -> web.StreamResponse:
         if self._metrics is None:
             return problem_answer(HTTPStatus.NOT_FOUND, "there are no metrics")
-        text, headers = self._metrics(), {"Content-Type": _METRICS_TYPE, "Vary": "Accept-Encoding"}
-        if not takes_gzip(request):
-            return web.Response(body=text, headers=headers)
-        # The same few words thousands of times: the quickest level makes a twentieth of it.
-        headers["Content-Encoding"] = "gzip"
-        return web.Response(body=gzip.compress(text, compresslevel=1), headers=headers)
+        headers = {"Content-Type": _METRICS_TYPE, "Vary": "Accept-Encoding"}
+        async with self._looking.turn(connection_of(request).gone):
+            text = self._metrics()
+            if takes_gzip(request):
+                # The same few words thousands of times: the quickest level makes a twentieth of it.
+                headers["Content-Encoding"] = "gzip"
+                text = gzip.compress(text, compresslevel=1)
+        return web.Response(body=text, headers=headers)
 
     async def _show_file(self, request: web.Request) -> web.StreamResponse:
         file = self._files.get(request.match_info.get("name", INDEX))
