@@ -51,7 +51,7 @@ class Admin:
         """Ask for a path as it is, and read all of the answer."""
         content = None if body is None else json.dumps(body).encode()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        if content is not None:
+        if method != "GET":
             headers["Content-Type"] = "application/json"
         connection = http.client.HTTPConnection(self._host)
         connection.sock = self.connect()

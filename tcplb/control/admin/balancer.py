@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ from tcplb.control.serving import Serving
 from tcplb.control.taps import Told
 from tcplb.dataplane.record import to_fields
 
+_SESSION = re.compile(r"(?P<worker>[0-9]{1,9})-(?P<number>[0-9]{1,18})")
 _AT_A_TIME = 100
 """Connections that are made ready to be shown before others have their turn."""
 
@@ -142,10 +144,10 @@ class Balancer:
 
     async def close_session(self, session: str) -> None:
         """Close an open session with a reset. Raises NotFoundError."""
-        worker, _, number = session.partition("-")
-        if worker.isdecimal() and number.isdecimal():
-            slot = int(worker) - 1
-            answers = await self._serving.crew.ask(CloseSession(int(number)), [slot])
+        match = _SESSION.fullmatch(session)
+        if match is not None:
+            slot = int(match["worker"]) - 1
+            answers = await self._serving.crew.ask(CloseSession(int(match["number"])), [slot])
             if answers.get(slot):
                 return
         raise NotFoundError(f"there is no open session {session}")

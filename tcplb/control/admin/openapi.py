@@ -32,7 +32,8 @@ _PATH_SCHEMAS = {
 }
 _ABOUT = """\
 Reading needs no token on a loopback address or a Unix socket. What changes anything needs it, as \
-`Authorization: Bearer TOKEN`; docs/api.md says where it is. Streams are Server-Sent Events, whose \
+`Authorization: Bearer TOKEN`; docs/api.md says where it is. A change is sent as \
+`Content-Type: application/json`, also without a body. Streams are Server-Sent Events, whose \
 data is JSON."""
 
 

@@ -102,8 +102,8 @@ def _read_last_event(request: web.Request) -> int | None:
 
 
 async def _read_body(request: web.Request, model: type[BaseModel] | None) -> BaseModel | None:
-    if model is not None or request.body_exists:
-        _check_type(request)
+    # Also of a request without a body: a page of another site cannot send this type unasked.
+    _check_type(request)
     content = await _read_bytes(request)
     if model is None:
         return None
@@ -118,7 +118,8 @@ async def _read_body(request: web.Request, model: type[BaseModel] | None) -> Bas
 def _check_type(request: web.Request) -> None:
     if request.content_type != _JSON or "Content-Encoding" in request.headers:
         raise RefusedError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body must be {_JSON}, and not be compressed"
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"the Content-Type of a change must be {_JSON}, and not compressed",
         )
 
 

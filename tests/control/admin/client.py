@@ -91,7 +91,8 @@ class Client:
     ) -> Reply:
         """Ask for a change, with the token."""
         content = None if body is None else json.dumps(body)
-        fields = {"Authorization": f"Bearer {TOKEN}"} | _named(headers)
+        fields = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        fields |= _named(headers)
         return await self.ask(method, path, content, fields)
 
     async def send(self, message: bytes) -> Reply:

@@ -222,7 +222,7 @@ async def test_other_operations(client: Client, control: FakeControl) -> None:
         ("PUT", f"{B1}/weight", "{}", 422, "weight: Field required"),
         ("PUT", f"{B1}/weight", "[]", 422, "Input should be an object"),
         ("PUT", f"{B1}/weight", "", 400, "Invalid JSON"),
-        ("PUT", f"{B1}/weight", None, 415, "the body must be application/json"),
+        ("PUT", f"{B1}/weight", None, 400, "Invalid JSON"),
         ("PUT", f"{B1}/weight", "{", 400, "Invalid JSON"),
         ("PUT", f"{B1}/weight", b'{"weight": 5, "\xff": 1}', 400, "Invalid JSON"),
         ("PUT", f"{B1}/weight", "[" * 60_000, 400, "Invalid JSON"),
@@ -256,12 +256,13 @@ async def test_a_change_that_is_refused(
     status: int,
     words: str | None,
 ) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    if words is None:
-        headers["Content-Type"] = "text/plain"
+    headers = {
+        "Authorization": f"Bearer {TOKEN}",
+        "Content-Type": "text/plain" if words is None else "application/json",
+    }
     reply = await client.ask(method, path, body, headers)
     assert reply.status == status
-    assert reply.detail.startswith(words or "the body must be application/json")
+    assert reply.detail.startswith(words or "the Content-Type of a change must be application/json")
     assert control.changed == []
     if status == 405:
         allowed = reply.detail.removeprefix("only ").removesuffix(" can be done here")
@@ -277,6 +278,18 @@ async def test_a_body_that_is_compressed(client: Client) -> None:
 async def test_forms_of_pages_are_no_json(client: Client, content_type: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type or None}
     assert (await client.ask("PUT", f"{B1}/weight", '{"weight": 1}', headers)).status == 415
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("DELETE", B1), ("DELETE", f"{API}/sessions/1-1"), ("POST", f"{API}/config/save")],
+)
+async def test_a_change_without_a_body_is_said_to_be_json_too(
+    client: Client, control: FakeControl, method: str, path: str
+) -> None:
+    reply = await client.ask(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert reply.status == 415
+    assert (control.changed, control.closed) == ([], [])
 
 
 async def test_the_last_backend(client: Client) -> None:
