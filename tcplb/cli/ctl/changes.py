@@ -31,7 +31,7 @@ def enable(connection: Connection, backend: str, pool: str | None) -> None:
 @format_option
 @click.pass_obj
 def disable(connection: Connection, backend: str, pool: str | None, *, yes: bool) -> None:
-    """Let a backend have no more connections at all; `drain` is the gentle way."""
+    """Let a backend have no new connections, and check it no more; those it has live on."""
     found = find_backend(connection, backend, pool)
     if is_asked(yes=yes):
         confirm(f"Disable {_described(found)}?")

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from tcplb.config.wording import printable
 from tcplb.control.admin.control import NotFoundError
@@ -110,9 +111,18 @@ def answer_to(error: Exception, request: web.BaseRequest) -> web.Response:
 def in_words(error: ValidationError) -> str:
     """What is wrong with the parameters or the body of a request, each with where."""
     return "; ".join(
-        _fit(": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"]))), _LONGEST_PART)
+        _fit(": ".join(filter(None, (_place(each), _reason(each)))), _LONGEST_PART)
         for each in error.errors(include_url=False, include_input=False)
     )
+
+
+def _place(error: ErrorDetails) -> str:
+    return ".".join(map(str, error["loc"]))
+
+
+def _reason(error: ErrorDetails) -> str:
+    """Return what is wrong; of our own checks only our own words."""
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _fit(text: str, longest: int) -> str:
