@@ -37,6 +37,7 @@ class Deadlines:
 # More is no request of a client of ours; 64 connections with this much are 25 MB.
 _MOST_HEADERS = 50
 _LONGEST_LINE = 8190
+_LATE = 1.0  # seconds for a request that is here in whole to be taken up
 
 
 class Connection(web.RequestHandler):
@@ -44,7 +45,10 @@ class Connection(web.RequestHandler):
 
     _wire: asyncio.Transport  # from `connection_made` on
 
-    __slots__ = ("_cut", "_deadlines", "_is_idle", "_lost", "_stuck", "_wire", "asked", "gone")
+    __slots__ = (
+        *("_cut", "_deadlines", "_has_ended", "_is_idle", "_lost", "_stuck", "_wire"),
+        *("asked", "gone", "is_answering", "is_streaming"),
+    )
 
     def __init__(
         self,
@@ -75,6 +79,11 @@ class Connection(web.RequestHandler):
         self._cut: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
         self._is_idle = True
+        self.is_answering = False
+        """Whether a request is here in whole, and its answer is not over."""
+        self.is_streaming = False
+        """Whether that answer is a stream, which ends when its client does."""
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
@@ -101,9 +110,23 @@ class Connection(web.RequestHandler):
             self._cut_off_in(self._deadlines.request)
         super().data_received(data)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp's is asyncio's
+        """Keep the connection for an answer that is under way: `nc -N` and socat end theirs so.
+
+        A stream ends with it, because its client has most likely left; and TLS knows no half.
+        """
+        is_tls = self._wire.get_extra_info("sslcontext") is not None
+        if self._is_idle or self.is_streaming or is_tls:
+            return None
+        self._has_ended = True
+        if not self.is_answering:
+            self._cut_off_in(_LATE)  # what is not here by now does not come any more
+        return True
+
     def request_is_read(self) -> None:
         """Note that the request is here to its last byte."""
         self._is_idle = False
+        self.is_answering = True
         if not self.asked.done():
             self.asked.set_result(None)
         if self._cut is not None:
@@ -115,6 +138,10 @@ class Connection(web.RequestHandler):
         A part of that may be here already. Then it has been waited for, for `idle` from now on.
         """
         self._is_idle = True
+        self.is_answering = False
+        if self._has_ended:
+            self._wire.close()
+            return
         self._cut_off_in(self._deadlines.idle)
 
     def pause_writing(self) -> None:

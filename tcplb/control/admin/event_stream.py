@@ -50,12 +50,14 @@ class EventStreams:
                 {"Retry-After": "5"},
             )
         self._open += 1
+        connection = connection_of(request)
+        connection.is_streaming = True
         try:
             with open_(control, call) as messages:
                 add_headers(response)
                 await response.prepare(request)
                 async with contextlib.aclosing(messages):
-                    await self._send(messages, response, connection_of(request).gone)
+                    await self._send(messages, response, connection.gone)
         except ConnectionError:
             pass  # the client has left while it was written to
         except Exception:

@@ -92,8 +92,7 @@ class Client:
         """Ask for a change, with the token."""
         content = None if body is None else json.dumps(body)
         fields = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        fields |= _named(headers)
-        return await self.ask(method, path, content, fields)
+        return await self.ask(method, path, content, fields | _named(headers))
 
     async def send(self, message: bytes) -> Reply:
         """Send bytes, and read until the server has closed."""

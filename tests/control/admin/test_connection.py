@@ -179,25 +179,84 @@ async def test_a_client_that_leaves_ends_its_stream(serve: Serve, control: FakeC
     async with client.stream("/api/v1/connections/stream"):
         assert len(control.taps) == 1
     await lost(client)
-    assert control.taps == []
+    while control.taps:
+        await asyncio.sleep(0.01)
 
 
-async def test_only_so_many_connections(serve: Serve) -> None:
+async def test_only_so_many_connections(serve: Serve, control: FakeControl) -> None:
     client = await serve(bounds=bounds(connections=2))
-    open_ones = [await client.connect() for _ in range(2)]
-    # What was accepted first is answered first, so by now both have been counted.
-    for reader, writer in open_ones:
-        writer.write(client.message("GET", "/healthz", headers={"Connection": None}))
-        await reader.readuntil(b"ok\n")
-    reader, writer = await client.connect()
-    received = await asyncio.wait_for(read_all(reader), WAIT)
-    assert received.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-    assert received.endswith(b"\r\n\r\ntoo many connections\n")
-    await close(writer)
-    for _, writer in open_ones:
+    control.reload_gate = asyncio.Event()
+    async with client.stream("/api/v1/events/stream") as stream:
+        assert stream.reply.status == 200
+        reloading = asyncio.ensure_future(client.change("POST", "/api/v1/reload", {}))
+        await control.reload_begun.wait()
+        reader, writer = await client.connect()
+        received = await asyncio.wait_for(read_all(reader), WAIT)
+        assert received.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert received.endswith(b"\r\n\r\ntoo many connections\n")
         await close(writer)
+        control.reload_gate.set()
+        assert (await reloading).status == 200
     await lost(client)
     assert (await client.get("/healthz")).status == 200
+
+
+@pytest.mark.parametrize("begun", ["", "GET / HTTP/1.1\r\n"])
+async def test_the_oldest_that_asks_nothing_makes_room(serve: Serve, begun: str) -> None:
+    client = await serve(bounds=bounds(connections=3))
+    async with client.stream("/api/v1/events/stream") as stream:
+        silent = [await client.connect() for _ in range(2)]
+        for reader, writer in silent:
+            writer.write(client.message("GET", "/healthz", headers={"Connection": None}))
+            await reader.readuntil(b"ok\n")
+            writer.write(begun.encode())
+        assert (await client.get("/healthz")).status == 200
+        assert await asyncio.wait_for(read_all(silent[0][0]), WAIT) == b""
+        assert not silent[1][0].at_eof()
+        assert await stream.block() == b": nothing new\n\n"
+        for _, writer in silent:
+            await close(writer)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/status", "/api/v1/sessions"])
+@pytest.mark.parametrize("keep", [None, "close"])
+async def test_who_ends_his_side_has_his_answer(serve: Serve, path: str, keep: str | None) -> None:
+    client = await serve(bounds=bounds())
+    reader, writer = await client.connect()
+    writer.write(client.message("GET", path, headers={"Connection": keep}))
+    writer.write_eof()
+    received = await asyncio.wait_for(read_all(reader), WAIT)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    await close(writer)
+    await lost(client)
+
+
+async def test_a_change_is_answered_though_its_client_ended_his_side_long_before(
+    serve: Serve, control: FakeControl
+) -> None:
+    client = await serve(bounds=bounds())
+    control.reload_gate = asyncio.Event()
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    reader, writer = await client.connect()
+    writer.write(client.message("POST", "/api/v1/reload", "{}", headers))
+    await control.reload_begun.wait()
+    writer.write_eof()
+    assert (await client.get("/healthz")).status == 200
+    control.reload_gate.set()
+    received = await asyncio.wait_for(read_all(reader), WAIT)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    await close(writer)
+
+
+async def test_who_ends_his_side_within_a_request_is_let_go(serve: Serve) -> None:
+    client = await serve(bounds=bounds())
+    for begun in ("", "GET / HTTP/1.1\r\nHo", HEAD.format(client.host) + "Content-Length: 9\r\n"):
+        reader, writer = await client.connect()
+        writer.write(begun.encode())
+        writer.write_eof()
+        await asyncio.wait_for(read_all(reader), WAIT)
+        await close(writer)
+    await lost(client)
 
 
 async def test_only_so_many_streams(serve: Serve) -> None:

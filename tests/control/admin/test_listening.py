@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
@@ -157,10 +156,8 @@ async def test_who_does_not_shake_hands_is_cut_off_and_counted(
     silent = [await plain.connect() for _ in range(2)]
     while server.connections < 2:
         await asyncio.sleep(0.01)
-    with contextlib.suppress(ConnectionError):
-        refused = await plain.connect()
-        assert await asyncio.wait_for(read_all(refused[0]), WAIT) == b""
-        await close(refused[1])
+    # They keep nobody out: the older one makes room.
+    assert (await Client(server, trusting).get("/healthz")).status == 200
     for reader, writer in silent:
         await asyncio.wait_for(read_all(reader), WAIT)
         await close(writer)
