@@ -320,7 +320,7 @@ def test_a_backend_that_dies_is_shown_and_told_and_so_is_its_return(tmp_path: Pa
                 eventually(lambda: it.admin.backend("a")["usable"])
                 backend = it.admin.backend("a")
                 assert (backend["checked"], backend["passive"]) == ("up", "in")
-                assert backend["why"] == "nothing speaks against it"
+                assert backend["why"] == "usable"
 
 
 def test_an_ejection_is_shown_and_an_event(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def _why(config: BackendConfig, ejection: Transition | None, down: Transition | 
     if config.weight == 0:
         reasons.append("has the weight 0")
     reasons += [each.reason for each in (down, ejection) if each is not None]
-    return "; ".join(reasons) or "nothing speaks against it"
+    return "; ".join(reasons) or "usable"
 
 
 def _wall_clock(monotonic: float) -> float:

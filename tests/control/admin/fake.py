@@ -92,7 +92,7 @@ class FakeBackend:
             return "ejected: 3 connects in a row have failed (refused)"
         if self.checked == "down":
             return "its checks fail: connection refused"
-        return "nothing speaks against it"
+        return "usable"
 
     def stats(self) -> BackendStats:
         return BackendStats(
