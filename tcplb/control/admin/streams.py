@@ -13,10 +13,10 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from tcplb.control.admin.control import Control, TapFilter
-from tcplb.control.admin.models import Ended
+from tcplb.control.admin.models import Ended, Stats
 from tcplb.control.admin.table import Call, Message, Messages, Network, Query, Text
 
-_FRESH = 0.5
+_FRESH = 0.2
 """Seconds for which figures are as good as new."""
 
 
@@ -75,9 +75,13 @@ def stats(control: Control, _: Call) -> Iterator[Messages]:
 
 
 async def _stats(control: Control) -> Messages:
+    last: Stats | None = None
     while True:
         # Many who watch see the same figures, which take a while if there are many backends.
-        yield [Message(control.stats(max_age=_FRESH).model_dump_json())]
+        stats = control.stats(max_age=_FRESH)
+        if stats is not last:  # or this one came just before the others
+            yield [Message(stats.model_dump_json())]
+        last = stats
         # On the whole second: then all streams wake the process at the same time.
         loop = asyncio.get_running_loop()
         await asyncio.sleep(1 - loop.time() % 1)

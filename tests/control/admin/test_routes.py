@@ -5,6 +5,8 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +361,9 @@ async def test_a_change_goes_on_when_its_client_leaves(
     _, writer = await client.connect()
     writer.write(client.message("POST", f"{API}/reload", "{}", headers))
     await control.reload_begun.wait()
+    # By a reset: who only ends his side may still want to read the answer.
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
     while client.server.connections:
         await asyncio.sleep(0.01)
