@@ -192,6 +192,8 @@ def test_a_watched_file_is_reloaded_when_it_changes(
             text.truncate()
             text.write(write_config(tmp_path / "new", names, top="watch = true").read_text())
         eventually(lambda: served() == ["a"])
+        # A reload counts when it is over, which is a moment after it shows.
+        eventually(lambda: it.admin.get("status")["reloads"]["succeeded"] == 2)
         # One that is gone is no change, nor is its return as it was.
         reloads = it.admin.get("status")["reloads"]
         away = tmp_path / "away"
