@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tcplb.config.models import CheckConfig
 from tcplb.control.check_answers import Answer, CheckResult, answer_of, question_of
@@ -14,6 +16,9 @@ MIN_FAREWELL = 0.1
 MAX_FAREWELL = 1.0
 """Seconds that a backend has, after the check, to end its direction too, at least and at most."""
 
+_LAST_LOOK = 0.05
+"""Seconds more, from when we see that the time is over, for what has come by then to be read. Else
+a loop that something has held up would take its own lateness for the backend's."""
 _MAX_DROPPED = 1024 * 1024
 """Bytes that are read and dropped meanwhile: one that sends for ever gets a RST."""
 _CHUNK = 64 * 1024
@@ -39,7 +44,7 @@ class Check:
         answer = answer_of(config)
         began = self._loop.time()
         try:
-            async with asyncio.timeout(config.timeout):
+            async with _in_time(config.timeout):
                 self._sock = await connect(self._backend)
                 if answer is not None:
                     return await self._ask(self._sock, answer)
@@ -97,3 +102,15 @@ class Check:
         """Let go of the connection, if there is one."""
         if self._sock is not None:
             self._sock.close()
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError when the time is over, and a last look at what has come as well."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        over = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + _LAST_LOOK))
+        try:
+            yield
+        finally:
+            over.cancel()

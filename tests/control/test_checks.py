@@ -7,6 +7,7 @@ import errno
 import inspect
 import os
 import resource
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import wraps
@@ -253,6 +254,17 @@ async def test_http_times_out(net: Net, said: bytes, reason: str) -> None:
     server = net.server().serve(say(said, then=None))
     result = await check(http(timeout=SHORT, body="hello"), backend(server))
     assert result == CheckResult(False, reason)
+
+
+@on_uvloop
+async def test_what_came_while_the_loop_was_held_up_is_no_time_out(net: Net) -> None:
+    server = net.server()
+    running = asyncio.create_task(check(http(timeout=SHORT), backend(server)))
+    peer = await server.accept()
+    await peer.receive_some()
+    peer.put(OK)
+    time.sleep(2 * SHORT)  # noqa: ASYNC251 - this holds it up
+    assert await running == CheckResult(True, "status 200")
 
 
 @on_uvloop
