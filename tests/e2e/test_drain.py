@@ -203,7 +203,9 @@ def test_a_worker_that_does_not_answer_may_have_sessions(tmp_path: Path) -> None
         }
         os.kill(stopped, signal.SIGSTOP)
         try:
-            for session in it.admin.get("sessions", backend="a")["sessions"]:
+            found = it.admin.get("sessions", backend="a")
+            assert found["unanswered"] == [1]
+            for session in found["sessions"]:
                 assert session["client"] in mine
                 it.admin.do("DELETE", "sessions", session["id"])
             set_state(it.admin, "a", "draining")

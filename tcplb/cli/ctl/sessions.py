@@ -56,19 +56,23 @@ def sessions(connection: Connection, /, *, limit: int, everything: bool, **wante
         if found.next is not None:
             shown, total = count(len(found.sessions)), count(found.total)
             note(f"{shown} of {total} are shown; --limit N or --all shows more")
+        for worker in found.unanswered:
+            note(f"worker {worker} has not answered in time: its connections are missing")
 
 
 async def _pages(client: AdminClient, wanted: dict[str, Any], limit: int | None) -> Sessions:
     """Return as many as are wanted, page by page."""
     found: list[SessionView] = []
+    unanswered: set[int] = set()
     cursor: str | None = None
     while True:
         size = _PAGE if limit is None else min(_PAGE, limit - len(found))
         query = {**wanted, "cursor": cursor, "limit": size}
         page = read(Sessions, await client.ask("GET", ("sessions",), query=query))
         found += page.sessions
+        unanswered.update(page.unanswered)
         if page.next is None or len(found) == limit:
-            return Sessions(sessions=found, total=page.total, next=page.next)
+            return page.model_copy(update={"sessions": found, "unanswered": sorted(unanswered)})
         if page.next == cursor:
             raise AdminError("the balancer gives the same page of sessions again and again")
         cursor = page.next

@@ -131,7 +131,8 @@ class Balancer:
         if wanted.client is not None:
             ip_network(wanted.client, strict=False)
         after = None if cursor is None else _parse_cursor(cursor)
-        answers = await self._serving.crew.ask(ListSessions(wanted, after, limit + 1))
+        asked = self._serving.crew.able
+        answers = await self._serving.crew.ask(ListSessions(wanted, after, limit + 1), asked)
         found = {slot: each for slot, each in answers.items() if isinstance(each, Found)}
         everywhere = [(slot, one) for slot, each in found.items() for one in each.sessions]
         everywhere.sort(key=lambda entry: (entry[1].accepted_at, entry[1].number, entry[0]))
@@ -140,6 +141,7 @@ class Balancer:
             sessions=[_session(slot, one, now) for slot, one in page],
             total=sum(each.total for each in found.values()),
             next=_cursor(page[-1][1]) if page and len(everywhere) > limit else None,
+            unanswered=[slot + 1 for slot in asked if slot not in found],
         )
 
     async def close_session(self, session: str) -> None:

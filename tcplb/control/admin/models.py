@@ -291,6 +291,8 @@ class Sessions(_Answer):
     """How many match, on all pages."""
     next: str | None
     """The `cursor` of the next page; None if this is the last one."""
+    unanswered: list[Count] = []
+    """Workers that have not answered in time: theirs are missing."""
 
 
 class Closed(_Answer):

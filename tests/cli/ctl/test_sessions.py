@@ -99,6 +99,13 @@ def test_all_of_several_pages(balancer: Balancer) -> None:
     assert (len(answer["sessions"]), answer["total"], answer["next"]) == (2300, 2300, None)
 
 
+def test_a_worker_that_has_not_answered_is_named(balancer: Balancer) -> None:
+    balancer.do(lambda control: control.unanswered.append(2))
+    result = balancer.ctl("sessions", "--all")
+    assert result.stderr == "worker 2 has not answered in time: its connections are missing\n"
+    assert json.loads(balancer.says("sessions", "--format", "json"))["unanswered"] == [2]
+
+
 def test_json_says_that_there_is_more(balancer: Balancer) -> None:
     answer = json.loads(balancer.says("sessions", "--limit", "5", "--format", "json"))
     assert (len(answer["sessions"]), answer["total"]) == (5, 12)

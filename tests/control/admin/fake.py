@@ -174,6 +174,7 @@ class FakeControl:
         self.changed: list[tuple[RuntimeChange, float | None]] = []
         self.closed: list[str] = []
         self.open_sessions: dict[str, SessionView] = {}
+        self.unanswered: list[int] = []
         self.taps: list[tuple[TapFilter, asyncio.Queue[Ended]]] = []
         self._events: deque[EventView] = deque(maxlen=KNOWN_EVENTS)
         self._last_event = 0
@@ -395,7 +396,10 @@ class FakeControl:
         page = found[start : start + limit]
         end = start + limit
         return Sessions(
-            sessions=page, total=len(found), next=str(end) if end < len(found) else None
+            sessions=page,
+            total=len(found),
+            next=str(end) if end < len(found) else None,
+            unanswered=self.unanswered,
         )
 
     async def close_session(self, session: str) -> None:

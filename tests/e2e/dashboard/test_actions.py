@@ -262,8 +262,10 @@ def test_sessions_are_filtered_paged_and_closed(stage: Stage, visit: Open) -> No
     expect(sessions).to_contain_text("No open session is like that.")
     assert stage.do(lambda control: control.closed) == ["9-100"]
 
+    stage.do(lambda control: control.unanswered.append(2))
     button(page, "Clear").click()
     expect(sessions).to_contain_text("1 to 50 of 119 sessions")
+    expect(sessions).to_contain_text("Worker 2 has not answered")
 
 
 def test_pages_are_turned_one_at_a_time(stage: Stage, visit: Open) -> None:

@@ -146,6 +146,9 @@ function Pager({ page, of, cursors, setCursors }) {
     <${Turn} name="Previous" there=${cursors.length > 1} turn=${() => setCursors(cursors.slice(0, -1))} />
     <${Turn} name="Next" there=${hasNext} turn=${() => setCursors([...cursors, page.next])} />
     <span class="hint">${told}</span>
+    ${page.unanswered.map(
+      (worker) => html`<span class="hint">Worker ${worker} has not answered: its sessions are missing.</span>`,
+    )}
   </p>`;
 }
 
