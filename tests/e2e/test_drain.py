@@ -21,8 +21,8 @@ from tests.e2e.admin import (
     write_config,
 )
 from tests.e2e.test_across_workers import Counting, counting_backends
-from tests.e2e.test_upgrade import end, upgradable, upgrade
 from tests.e2e.test_workers import Load, until_workers
+from tests.e2e.upgrading import end, upgradable, upgrade
 from tests.processes import WAIT, echoed, eventually, visit
 
 pytestmark = pytest.mark.e2e

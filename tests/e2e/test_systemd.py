@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.admin import admin_of, environment, ports_of, write_config
 from tests.e2e.test_across_workers import Counting, counting_backends
-from tests.e2e.test_upgrade import end, upgrade
+from tests.e2e.upgrading import end, upgrade
 from tests.processes import WAIT, Running, echoed, tcplb, visit
 
 pytestmark = pytest.mark.e2e
