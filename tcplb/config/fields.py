@@ -26,11 +26,11 @@ MAX_COUNT = 1_000_000_000  # more is a mistake, and would not fit into what coun
 AS_WRITTEN = "as written"  # the context in which what a user wrote is validated
 
 # No spaces and no slash: the access log separates its fields by spaces and writes pool/backend.
-_NAME_PATTERN = r"^[A-Za-z0-9._:%\[\]-]+$"
+_CHARACTERS = r"[A-Za-z0-9._:%\[\]-]+"
 
 
 def _check_name(name: str) -> str:
-    if name.endswith("\n") or not re.fullmatch(_NAME_PATTERN, name):
+    if not re.fullmatch(_CHARACTERS, name):
         raise ValueError(f"must be made of letters, digits and . _ - : % [ ] (got {quote(name)})")
     if name in {".", ".."}:
         # Whoever asks the API for a path with these takes them for steps in it (RFC 3986, 5.2.4).
@@ -96,7 +96,9 @@ _DURATION_SCHEMA = {
 Name = Annotated[
     str,
     AfterValidator(_check_name),
-    WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN, "examples": ["web"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": rf"^(?!\.\.?$){_CHARACTERS}$", "examples": ["web"]}
+    ),
 ]
 Duration = Annotated[
     float,

@@ -21,7 +21,7 @@ from tests.config.conftest import LoadText
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tcplb.toml"
 
-NAMES = st.from_regex(r"\A[A-Za-z0-9._:%\[\]-]{1,8}\Z")
+NAMES = st.from_regex(r"\A(?!\.\.?\Z)[A-Za-z0-9._:%\[\]-]{1,8}\Z")
 DURATIONS = st.builds(
     "{}{}".format, st.integers(1, 300) | st.sampled_from(["0.5", "1.25"]), st.sampled_from("mshd")
 ) | st.builds("{}ms".format, st.floats(1e-6, 1e6).map("{:f}".format))
