@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Tests that run side by side. Most of a test's time is that of processes that start.
-JOBS ?= 3
+# Tests that run side by side. Most of a test's time is that of processes that start, or waiting.
+JOBS ?= 4
 UV := $(shell command -v uv 2>/dev/null)
 
 ifdef UV
@@ -15,6 +15,10 @@ else
 CREATE = $(PYTHON) -m venv $(VENV)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
+
+# Tests start thousands of processes. Where this is set, as in many containers, each of them would
+# compile the program anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format bench clean
