@@ -70,6 +70,7 @@ class Successor:
 
     def __init__(self, pid: int, channel: socket, will: bytes) -> None:
         self.pid = pid
+        self._process = _handle_of(pid)
         self._channel = channel
         self._will = will
 
@@ -110,18 +111,37 @@ class Successor:
             raise
         if answer == _READY:
             return
-        # Of one that has said nothing and has ended, nothing is left to hear it.
+        # Also if it has hung up: nearly always it has ended then, and nobody is there to hear it.
         self._signal(end)
-        self._channel.close()
+        self._let_go()
         raise UpgradeError(f"the new process (pid {self.pid}) {why}")
 
     async def gone(self, reopen: Callable[[], None]) -> None:
         """Wait until it has ended. Meanwhile call `reopen` when it has the logs opened anew."""
         await _until_closed(self._channel, reopen)
 
+    def _let_go(self) -> None:
+        self._channel.close()
+        if self._process is not None:
+            os.close(self._process)
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            if self._process is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(self._process, number)
+
+
+def _handle_of(pid: int) -> int | None:
+    """Return a descriptor that means this process; None where there are none.
+
+    It is no child of ours, so when it has ended its number may soon be another process's.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux; or it has ended within this moment
+        return None
 
 
 def _write_will(estate: Estate) -> tuple[bytes, list[int]]:
@@ -260,7 +280,7 @@ def _read_will(channel: socket) -> bytes:
     with channel.makefile("rb") as lines:
         will = lines.readline(_LONGEST)
     channel.setblocking(False)
-    if not will.endswith(b"\n"):
+    if not will.endswith(b"\n") and len(will) < _LONGEST:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     return will
 

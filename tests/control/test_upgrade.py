@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from tcplb.config.changes import RuntimeChanges, SetWeight
 from tcplb.config.models import Config
 from tcplb.control.upgrade import VARIABLE, Predecessor, Successor, UpgradeError
+from tests.dataplane.harness import open_fds
+from tests.processes import WAIT
 
 CHANGES = RuntimeChanges().with_change(
     SetWeight("web", "a", 5),
@@ -40,6 +43,12 @@ class Old:
     def say(self, **will: Any) -> None:
         whole = {"turns": 7, "changes": CHANGES.to_json()} | will
         self.channel.sendall(json.dumps(whole).encode() + b"\n")
+
+    def say_without_end(self) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # until nobody listens any more
+            self.channel.sendall(b'{"turns": "')
+            while True:
+                self.channel.sendall(b"7" * 1024 * 1024)
 
     def successor(self) -> Predecessor | None:
         """What the new process makes of it."""
@@ -120,6 +129,15 @@ def test_with_what_makes_no_sense_this_one_does_not_serve(old: Old, said: bytes)
     with pytest.raises(UpgradeError, match="makes no sense to this version"):
         old.successor()
     assert old.channel.recv(1) == b""
+
+
+def test_with_more_than_can_be_read_this_one_does_not_serve(old: Old) -> None:
+    # It is there, so it is not gone: both would serve.
+    saying = threading.Thread(target=old.say_without_end)
+    saying.start()
+    with pytest.raises(UpgradeError, match="makes no sense to this version"):
+        old.successor()
+    saying.join(WAIT)
 
 
 @pytest.mark.parametrize("said", [b"", b'{"turns": 7'])
@@ -208,6 +226,18 @@ async def test_it_hears_when_logs_are_to_be_opened_anew(old: Old) -> None:
     made.ending()
     await asyncio.wait_for(gone, 20)
     process.communicate(timeout=20)
+
+
+async def test_of_one_that_has_ended_no_descriptor_is_left(old: Old) -> None:
+    descriptors = open_fds()
+    process = python("input()")
+    successor = Successor(process.pid, old.channel, b"")
+    process.communicate(b"\n", timeout=20)  # and so its number is free
+    old.channel.setblocking(False)
+    old._theirs.close()
+    with pytest.raises(UpgradeError, match="ended before it was ready"):
+        await successor.ready()
+    assert open_fds() <= descriptors
 
 
 async def test_one_that_hangs_up_and_goes_on_is_ended() -> None:
