@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 
@@ -53,9 +53,16 @@ _AT_A_TIME = 100
 class Balancer:
     """The `admin.control.Control` of what is being served."""
 
-    def __init__(self, serving: Serving, operator: Operator) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        operator: Operator,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._serving = serving
         self._operator = operator
+        self._clock = clock
         self.views = Views(serving, operator)
         self._stats: Stats | None = None
         self._stats_at = 0.0
@@ -76,7 +83,7 @@ class Balancer:
 
     def stats(self, *, max_age: float = 0.0) -> Stats:
         """Return the figures of this moment, or some that are at most `max_age` seconds old."""
-        now = time.monotonic()
+        now = self._clock()
         if self._stats is None or now - self._stats_at > max_age:
             self._stats, self._stats_at = self.views.stats(), now
         return self._stats

@@ -158,7 +158,7 @@ class FakeControl:
         self.turned_away = 0
         self.waiting = 0
         self.file: str | None = "/etc/tcplb/tcplb.toml"
-        self.reload_error: TcplbError | None = None
+        self.reload_error: Exception | None = None
         """What the next reload raises."""
         self.save_error: TcplbError | None = None
         self.status_error: Exception | None = None
@@ -175,6 +175,9 @@ class FakeControl:
         self.closed: list[str] = []
         self.open_sessions: dict[str, SessionView] = {}
         self.unanswered: list[int] = []
+        self.known_stats: Stats | None = None
+        """What who does not need the very latest figures gets, if it is there."""
+        self.stats_asked = 0
         self.taps: list[tuple[TapFilter, asyncio.Queue[Ended]]] = []
         self._events: deque[EventView] = deque(maxlen=KNOWN_EVENTS)
         self._last_event = 0
@@ -366,6 +369,9 @@ class FakeControl:
         )
 
     def stats(self, *, max_age: float = 0.0) -> Stats:
+        self.stats_asked += 1
+        if max_age and self.known_stats is not None:
+            return self.known_stats
         backends = [each.stats() for each in self.all_backends()]
         return Stats(
             at=self.now,
@@ -594,7 +600,7 @@ async def _serve(port: int, token: str, backends: int) -> None:
     await server.start()
     print(f"{server.address} token {token}", flush=True)  # noqa: T201 - run by hand
     while True:
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # the fake's clock, for somebody who looks; no test runs this
         control.advance()
 
 

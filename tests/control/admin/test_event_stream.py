@@ -10,6 +10,7 @@ from tcplb.control.admin.server import Bounds
 from tests.control.admin.client import Client
 from tests.control.admin.conftest import Serve
 from tests.control.admin.fake import FakeControl
+from tests.peers import eventually
 
 EVENTS = "/api/v1/events/stream"
 
@@ -71,6 +72,17 @@ async def test_figures_once_a_second(client: Client, control: FakeControl) -> No
         assert Stats.model_validate(first) == control.stats()
         control.advance()
         assert Stats.model_validate((await stream.next())[1]) == control.stats()
+
+
+async def test_the_same_figures_are_not_sent_twice(client: Client, control: FakeControl) -> None:
+    control.known_stats = known = control.stats()
+    async with client.stream("/api/v1/stats/stream") as stream:
+        assert Stats.model_validate((await stream.next())[1]) == known
+        asked = control.stats_asked
+        await eventually(lambda: control.stats_asked > asked)
+        control.advance()
+        control.known_stats = control.stats()
+        assert Stats.model_validate((await stream.next())[1]) == control.known_stats
 
 
 async def test_connections_as_they_end(client: Client, control: FakeControl) -> None:
