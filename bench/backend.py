@@ -26,7 +26,9 @@ class Backend:
 
     def __init__(self, listeners: list[socket.socket], bulk_source: socket.socket) -> None:
         self._bulk_source = bulk_source
-        self._accepts = {listener.fileno(): listener._accept for listener in listeners}  # type: ignore[attr-defined]  # socket.accept() without the Python object around the descriptor
+        # socket.accept() without the Python object around the descriptor, which would be this
+        # process's cost and not the balancer's; typeshed has public names only.
+        self._accepts = {each.fileno(): each._accept for each in listeners}  # type: ignore[attr-defined]
         self._epoll = select.epoll()
         for fd in (*self._accepts, sys.stdin.fileno()):
             self._epoll.register(fd, select.EPOLLIN)

@@ -63,8 +63,8 @@ class Listener:
         self._socket = sock
         self._family = sock.family
         # The raw accept and the raw type: socket.socket costs 3 µs more a connection
-        # (docs/performance.md).
-        self._accept = sock._accept  # type: ignore[attr-defined]  # what socket.accept calls
+        # (docs/performance.md). It is what socket.accept calls, and typeshed has public names only.
+        self._accept = sock._accept  # type: ignore[attr-defined]
         self._gate = gate
         self._counters = counters
         self._accepted = accepted

@@ -140,9 +140,9 @@ class Loop:
             else:
                 return
 
-    def _resume(self, client: Client, mask: int | None) -> None:
+    def _resume(self, client: Client, mask: int) -> None:
         try:
-            client.script.send(mask)  # type: ignore[arg-type]  # None starts a generator
+            client.script.send(mask)
         except StopIteration:
             self._alive -= 1
 
@@ -183,7 +183,10 @@ class Loop:
         client = Client(self, self._life)
         self._clients.append(client)
         self._alive += 1
-        self._resume(client, None)
+        try:
+            next(client.script)
+        except StopIteration:  # it was over before it had to wait
+            self._alive -= 1
 
     def _spread_starts(self) -> deque[int]:
         """When each client starts: over the ramp in a closed loop, at once in an open one."""

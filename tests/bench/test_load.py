@@ -19,8 +19,8 @@ def port() -> Iterator[int]:
         yield ports[0]
 
 
-def job(kind: Kind, port: int, **more: float) -> Job:
-    return Job(kind, port, os.getpid(), connections=4, seconds=0.1, lead_in=0.02, **more)  # type: ignore[arg-type]  # mypy takes every keyword for the policy
+def job(kind: Kind, port: int, *, rate: float = 0.0) -> Job:
+    return Job(kind, port, os.getpid(), connections=4, seconds=0.1, lead_in=0.02, rate=rate)
 
 
 @pytest.mark.parametrize("kind", [Kind.CONNECTS, Kind.REQUESTS, Kind.BULK])

@@ -61,6 +61,7 @@ def test_what_is_offered_for_the_last_word(words: str, offers: list[str]) -> Non
     assert invoke(environment=asked).stdout.split() == [f"plain,{offer}" for offer in offers]
 
 
+# Where tcplb is run from a checkout without an install, there is nothing that a shell could ask.
 @pytest.mark.skipif(
     not SCRIPT.exists(), reason="the `tcplb` command is not installed beside python"
 )

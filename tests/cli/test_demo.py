@@ -26,6 +26,7 @@ WISHED = (8081, 8082, 8083, 8084, 9090)
 
 pytestmark = [
     pytest.mark.e2e,
+    # It finds what a demo has left running by their environment, which only Linux shows.
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc"),
 ]
 

@@ -23,6 +23,7 @@ CURSOR_SHOWN, CURSOR_HIDDEN = "\x1b[?25h", "\x1b[?25l"
 
 pytestmark = [
     pytest.mark.e2e,
+    # It finds what a demo has left running by their environment, which only Linux shows.
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc"),
 ]
 

@@ -149,7 +149,8 @@ def test_added_ones_come_last_in_the_order_in_which_they_came() -> None:
         (SetWeight("web", "b1", -1), "weight must be a whole number from 0 to 256 (got -1)"),
         (SetWeight("web", "b1", True), "weight must be a whole number from 0 to 256 (got true)"),
         (
-            SetState("web", "b1", "drain"),  # type: ignore[arg-type]  # as from JSON
+            # Typed code cannot say this, but JSON of another version can.
+            SetState("web", "b1", "drain"),  # type: ignore[arg-type]
             "state must be one of enabled, draining, disabled "
             '(got "drain"; did you mean "draining"?)',
         ),

@@ -68,7 +68,8 @@ class Connection(web.RequestHandler):
             max_headers=_MOST_HEADERS,
             # A small body that is large when unpacked is no request of a client of ours either.
             auto_decompress=False,
-            access_log=None,  # type: ignore[arg-type]  # it says Logger, and means this too
+            # None turns aiohttp's log of requests off, though its annotation has no None.
+            access_log=None,  # type: ignore[arg-type]
         )
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the connection is over."""
@@ -110,7 +111,8 @@ class Connection(web.RequestHandler):
             self._cut_off_in(self._deadlines.request)
         super().data_received(data)
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp's is asyncio's
+    # asyncio lets a protocol return True to keep its side open; aiohttp's annotation has None only.
+    def eof_received(self) -> bool | None:  # type: ignore[override]
         """Keep the connection for an answer that is under way: `nc -N` and socat end theirs so.
 
         A stream ends with it, because its client has most likely left; and TLS knows no half.

@@ -90,10 +90,10 @@ def _answer(check: str, config: BackendConfig, took: float, patience: float) -> 
 
 def _no_answer(check: str, config: BackendConfig, error: OSError, patience: float) -> Finding:
     what = f"{config.address} {_why(error, patience)}"
-    todo = _TODO.get(outcome_of(error), "see whether the machine and the way to it are up")
+    advice = _ADVICE.get(outcome_of(error), "see whether the machine and the way to it are up")
     if config.state == "draining":
-        return warning(check, f"{what}; it is draining", todo)
-    return problem(check, what, todo)
+        return warning(check, f"{what}; it is draining", advice)
+    return problem(check, what, advice)
 
 
 def _why(error: OSError, patience: float) -> str:
@@ -108,7 +108,7 @@ def _why(error: OSError, patience: float) -> str:
             return f"cannot be reached: {error.strerror or error}"
 
 
-_TODO = {
+_ADVICE = {
     Outcome.UNRESOLVED: "mend the name, or the resolver (/etc/resolv.conf)",
     Outcome.REFUSED: "start the server, or mend the port",
     Outcome.TIMED_OUT: "see whether the machine is up and a firewall drops packets",

@@ -102,7 +102,7 @@ def test_discarded_changes_are_notes(balancer: Balancer) -> None:
 
 def fail_with(balancer: Balancer, error: Exception) -> None:
     def set_error(control: FakeControl) -> None:
-        control.reload_error = error  # type: ignore[assignment]  # any error a test gives
+        control.reload_error = error
 
     balancer.do(set_error)
 

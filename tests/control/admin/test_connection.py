@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110 - what a server has done is seen by looking
 """Slow and hostile clients: what they hold is bounded, and they hold it for a bounded time.
 
 The deadlines here are short, and never the reason why a test passes by luck: what is awaited is
@@ -23,6 +22,7 @@ from tcplb.control.admin.server import AdminServer, Bounds
 from tests.control.admin.client import TOKEN, WAIT, Client, close, read_all, small_buffers
 from tests.control.admin.conftest import Serve
 from tests.control.admin.fake import FakeControl
+from tests.peers import eventually
 
 HOURS = 10_000.0
 HEAD = "PUT /api/v1/backends/web/b1/weight HTTP/1.1\r\nHost: {}\r\n"
@@ -42,6 +42,7 @@ async def dribble(writer: asyncio.StreamWriter, text: str) -> None:
             for char in text:
                 writer.write(char.encode())
                 await writer.drain()
+                # It is slow: at full speed it would soon have sent more than is allowed.
                 await asyncio.sleep(0.01)
 
 
@@ -130,9 +131,7 @@ async def test_a_stream_outlives_the_deadline_of_requests(
 
 async def lost(client: Client) -> None:
     """Wait until the server has no connection left."""
-    async with asyncio.timeout(WAIT):
-        while client.server.connections:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: client.server.connections == 0)
 
 
 async def test_who_does_not_read_an_answer_is_cut_off(serve: Serve, control: FakeControl) -> None:
@@ -157,7 +156,7 @@ async def test_who_reads_slowly_is_not(serve: Serve, control: FakeControl) -> No
         async with asyncio.timeout(100):
             while chunk := await loop.sock_recv(sock, 50_000):
                 received += len(chunk)
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # it is slow
         assert received > 1_000_000
 
 
@@ -165,12 +164,14 @@ async def test_who_does_not_read_a_stream_is_cut_off(serve: Serve, control: Fake
     client = await serve(bounds=bounds(read=0.3))
     with small_buffers(client) as sock:
         sock.sendall(client.message("GET", "/api/v1/connections/stream"))
-        async with asyncio.timeout(WAIT):
-            while not control.taps:
-                await asyncio.sleep(0.01)
-            while control.taps:
-                control.end({"client": "-", "listener": "x" * 100_000, "pool": "", "backend": ""})
-                await asyncio.sleep(0.001)
+        await eventually(lambda: len(control.taps) == 1)
+
+        def is_over() -> bool:
+            """As long as it is there, there is always more to read."""
+            control.end({"client": "-", "listener": "x" * 100_000, "pool": "", "backend": ""})
+            return not control.taps
+
+        await eventually(is_over)
         await lost(client)
 
 
@@ -179,8 +180,7 @@ async def test_a_client_that_leaves_ends_its_stream(serve: Serve, control: FakeC
     async with client.stream("/api/v1/connections/stream"):
         assert len(control.taps) == 1
     await lost(client)
-    while control.taps:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: not control.taps)
 
 
 async def test_only_so_many_connections(serve: Serve, control: FakeControl) -> None:
@@ -302,19 +302,18 @@ async def test_who_has_just_connected_is_answered_when_the_port_is_handed_over()
     server = AdminServer(FakeControl(), config, token=TOKEN, bounds=Bounds(deadlines=deadlines))
     await server.start()
     client = Client(server)
-    message = client.message("GET", "/healthz", headers={})
     before = await client.connect()
     before[1].write(client.message("GET", "/healthz", headers={"Connection": None}))
     await before[0].readuntil(b"ok")
     reader, writer = await client.connect()
-    while server.connections < 2:
-        await asyncio.sleep(0.001)
-    closing = asyncio.create_task(server.close(handed_over=True), name="close")
-    for _ in range(20):
-        await asyncio.sleep(0)  # it would have closed it by now
-    writer.write(message)
-    assert (await asyncio.wait_for(read_all(reader), WAIT)).startswith(b"HTTP/1.1 200")
-    await asyncio.wait_for(closing, WAIT)
+    async with client.stream("/api/v1/events/stream") as stream:
+        await eventually(lambda: server.connections == 3)
+        closing = asyncio.create_task(server.close(handed_over=True), name="close")
+        # Streams are ended before anybody else: when this client knows, it has gone on.
+        assert (await asyncio.wait_for(read_all(stream.reader), WAIT)).endswith(b"0\r\n\r\n")
+        writer.write(client.message("GET", "/healthz", headers={}))
+        assert (await asyncio.wait_for(read_all(reader), WAIT)).startswith(b"HTTP/1.1 200")
+        await asyncio.wait_for(closing, WAIT)
     for each in (writer, before[1]):
         await close(each)
 

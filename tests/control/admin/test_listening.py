@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, ASYNC221, ASYNC240 - tests may wait for a file
+# ruff: noqa: ASYNC221, ASYNC240 - tests may wait for a file
 from __future__ import annotations
 
 import asyncio
@@ -20,6 +20,7 @@ from tcplb.errors import BindError
 from tests.control.admin.client import TOKEN, WAIT, Client, close, read_all
 from tests.control.admin.conftest import Serve
 from tests.control.admin.fake import FakeControl
+from tests.peers import eventually
 
 
 @pytest.fixture
@@ -154,15 +155,13 @@ async def test_who_does_not_shake_hands_is_cut_off_and_counted(
     server = (await serve(with_tls, bounds=bounds)).server
     plain = Client(server)
     silent = [await plain.connect() for _ in range(2)]
-    while server.connections < 2:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: server.connections == 2)
     # They keep nobody out: the older one makes room.
     assert (await Client(server, trusting).get("/healthz")).status == 200
     for reader, writer in silent:
         await asyncio.wait_for(read_all(reader), WAIT)
         await close(writer)
-    while server.connections:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: server.connections == 0)
     assert (await Client(server, trusting).get("/healthz")).status == 200
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, PLR0917 - what a server has done is seen by looking
+# ruff: noqa: PLR0917 - pytest passes fixtures and parameters by name
 from __future__ import annotations
 
 import asyncio
@@ -35,6 +35,7 @@ from tcplb.errors import BindError, ChangeError, ConfigError, Problem, WorkerErr
 from tests.control.admin.client import TOKEN, Client
 from tests.control.admin.conftest import Serve
 from tests.control.admin.fake import FIRST_SESSIONS, FakeControl
+from tests.peers import eventually
 
 API = "/api/v1"
 B1 = f"{API}/backends/web/b1"
@@ -365,11 +366,9 @@ async def test_a_change_goes_on_when_its_client_leaves(
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-    while client.server.connections:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: client.server.connections == 0)
     control.reload_gate.set()
-    while not control.reloads:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: len(control.reloads) == 1)
 
 
 # -- the rest of the site -----------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Stage:
                 backend.connections += 10
                 backend.connect_seconds += 0.01
                 backend.bytes_down += 10_000
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # the fake's clock: the page is made for a second a second
 
 
 class Watched:
