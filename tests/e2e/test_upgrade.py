@@ -24,6 +24,7 @@ from tests.e2e.upgrading import (
     client_of,
     end,
     environment_of,
+    one_backend,
     until_gone,
     upgradable,
     upgrade,
@@ -66,7 +67,7 @@ def test_under_load_no_connection_fails(tmp_path: Path, backend: Counting, worke
 
 
 def test_a_long_session_lives_on_in_the_old_process(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         with client_of(it.port) as client:
             echoed(client)
@@ -100,7 +101,7 @@ def test_what_was_changed_at_run_time_survives(tmp_path: Path, backend: Counting
 
 
 def test_a_unix_socket_of_the_admin_port_moves_over(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     path = tmp_path / "admin.sock"
     with upgradable(file, bind=f"unix:{path}") as it, client_of(it.port) as client:
         echoed(client)
@@ -119,7 +120,7 @@ def _is_refused(path: Path) -> bool:
 
 
 def test_nothing_of_the_hand_over_gets_to_workers(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     notify = {"NOTIFY_SOCKET": f"{tmp_path}/nobody", "WATCHDOG_USEC": "60000000"}
     flags = ("serve", "--config", str(file))
     with tcplb(*flags, environment=environment() | notify) as lb:
@@ -148,9 +149,7 @@ def _open_files(pid: int) -> int:
 
 
 def test_twice_in_a_row_while_sessions_of_both_are_open(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(
-        tmp_path / "tcplb.toml", {"a": backend.port}, more='[limits]\ndrain_timeout = "50ms"\n'
-    )
+    file = one_backend(tmp_path, backend, drain_timeout="50ms")
     with upgradable(file) as it, client_of(it.port) as first:
         echoed(first)
         new = upgrade(it.lb)
@@ -175,7 +174,7 @@ def test_twice_in_a_row_while_sessions_of_both_are_open(tmp_path: Path, backend:
 
 
 def test_two_signals_at_once_are_one_upgrade_or_two(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         it.lb.signal(signal.SIGUSR2)
         it.lb.wait_for("upgrade: starting the new process")

@@ -25,6 +25,7 @@ from tests.e2e.upgrading import (
     begun,
     client_of,
     end,
+    one_backend,
     until_gone,
     upgradable,
     upgrade,
@@ -43,7 +44,7 @@ def backend() -> Iterator[Counting]:
 def test_with_a_broken_file_the_old_one_goes_on_and_says_so(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         good = file.read_text()
         file.write_text(good + "weigth = 1\n")
@@ -97,7 +98,7 @@ def _children(pid: int) -> list[int]:
 def test_a_new_one_that_is_told_to_end_before_it_is_ready_does_not_take_over(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         new = begun(it.lb)
         eventually(lambda: len(_children(new)) == 1)  # so it hears signals
@@ -111,7 +112,7 @@ def test_a_new_one_that_is_told_to_end_before_it_is_ready_does_not_take_over(
 def test_the_old_one_told_to_end_meanwhile_leaves_nothing(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         begun(it.lb)
         it.lb.signal(signal.SIGTERM)
@@ -120,7 +121,7 @@ def test_the_old_one_told_to_end_meanwhile_leaves_nothing(
 
 
 def test_the_old_one_killed_right_after_is_not_missed(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it, client_of(it.port) as client:
         echoed(client)
         new = upgrade(it.lb)
@@ -135,7 +136,7 @@ def test_the_old_one_killed_right_after_is_not_missed(tmp_path: Path, backend: C
 def test_the_old_one_killed_while_the_new_one_starts_is_replaced_by_it(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         new = begun(it.lb)
         eventually(lambda: len(_children(new)) == 1)
@@ -149,9 +150,7 @@ def test_the_old_one_killed_while_the_new_one_starts_is_replaced_by_it(
 def test_the_end_of_the_new_one_ends_the_old_one_within_the_drain_timeout(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(
-        tmp_path / "tcplb.toml", {"a": backend.port}, more='[limits]\ndrain_timeout = "300ms"\n'
-    )
+    file = one_backend(tmp_path, backend, drain_timeout="300ms")
     with upgradable(file) as it, client_of(it.port) as old_session:
         echoed(old_session)
         new = upgrade(it.lb)
@@ -169,9 +168,7 @@ def test_the_end_of_the_new_one_ends_the_old_one_within_the_drain_timeout(
 def test_the_old_one_told_to_end_has_the_drain_timeout_and_ends_at_a_second_signal(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(
-        tmp_path / "tcplb.toml", {"a": backend.port}, more='[limits]\ndrain_timeout = "1m"\n'
-    )
+    file = one_backend(tmp_path, backend, drain_timeout="1m")
     with upgradable(file) as it, client_of(it.port) as client:
         echoed(client)
         new = upgrade(it.lb)
@@ -189,9 +186,7 @@ def test_the_old_one_told_to_end_has_the_drain_timeout_and_ends_at_a_second_sign
 def test_a_second_signal_to_the_new_one_does_not_wait_for_the_old_one(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(
-        tmp_path / "tcplb.toml", {"a": backend.port}, more='[limits]\ndrain_timeout = "1h"\n'
-    )
+    file = one_backend(tmp_path, backend, drain_timeout="1h")
     with upgradable(file) as it, client_of(it.port) as old_session:
         echoed(old_session)
         new = upgrade(it.lb)
@@ -206,7 +201,7 @@ def test_a_second_signal_to_the_new_one_does_not_wait_for_the_old_one(
 def test_a_change_is_refused_while_another_process_takes_over(
     tmp_path: Path, backend: Counting
 ) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it:
         new = begun(it.lb)
         os.kill(new, signal.SIGSTOP)
@@ -223,7 +218,7 @@ def test_a_change_is_refused_while_another_process_takes_over(
 
 
 def test_a_change_that_is_under_way_is_not_forgotten(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with upgradable(file) as it, ThreadPoolExecutor() as threads:
         worker = worker_of(it.lb)
         os.kill(worker, signal.SIGSTOP)  # so the change takes its time
@@ -244,7 +239,7 @@ def test_process_1_of_a_container_is_not_replaced(tmp_path: Path, backend: Count
     alone = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs unshare, and to be allowed a name space of one's own")
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     with tcplb("serve", "--config", str(file), wrapper=alone) as lb:
         port = ports_of(lb)[0]
         (first,) = lb.children()
@@ -256,7 +251,7 @@ def test_process_1_of_a_container_is_not_replaced(tmp_path: Path, backend: Count
 
 
 def test_variables_that_say_nothing_are_told_and_ignored(tmp_path: Path, backend: Counting) -> None:
-    file = write_config(tmp_path / "tcplb.toml", {"a": backend.port})
+    file = one_backend(tmp_path, backend)
     assert sys.platform == "linux"
     for value in ("999", "-1", "x", "", "0", "99999999999999999999"):
         with tcplb(

@@ -12,9 +12,17 @@ from pathlib import Path
 from tests.e2e.admin import (
     Balancer,
     balancer_with_admin,
+    write_config,
 )
+from tests.e2e.test_across_workers import Counting
 from tests.e2e.test_workers import is_alive
 from tests.processes import WAIT, Running, eventually
+
+
+def one_backend(folder: Path, backend: Counting, *, drain_timeout: str = "") -> Path:
+    """Write settings with one backend; return their file."""
+    more = f'[limits]\ndrain_timeout = "{drain_timeout}"\n' if drain_timeout else ""
+    return write_config(folder / "tcplb.toml", {"a": backend.port}, more=more)
 
 
 @contextmanager
